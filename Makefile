@@ -1,0 +1,99 @@
+# Everything a newcomer or CI runs. Each target does its own set-up and can be run again.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest
+STAMP := $(VENV)/.installed
+KUBECONFIG_DEMO := build/kubeconfig
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | expand -t 22
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@echo "== Python environment in $(VENV)"
+	python3 -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.PHONY: venv
+venv: $(STAMP) ## the Python environment, from the locked requirements
+
+.PHONY: lock
+lock: $(STAMP) ## write requirements*.txt anew from pyproject.toml
+	$(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --strip-extras --allow-unsafe -o requirements.txt pyproject.toml
+	$(VENV)/bin/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --strip-extras --allow-unsafe --extra dev -o requirements-dev.txt pyproject.toml
+
+# ---- quality ---------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: $(STAMP) ## ruff, ruff format, mypy strict, import-linter
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(MAKE) --no-print-directory mypy
+	$(VENV)/bin/lint-imports
+
+.PHONY: mypy
+mypy: $(STAMP)
+	$(VENV)/bin/mypy
+	$(VENV)/bin/mypy hack
+
+.PHONY: generate
+generate: $(STAMP) ## write generated files: CRDs, catalog tables
+	$(PY) -m brinkbyte.resources.crd
+	$(PY) -m brinkbyte.catalog.docs docs/catalog.md
+
+.PHONY: check-generated
+check-generated: $(STAMP) ## fail when a generated file is stale
+	$(PY) -m brinkbyte.resources.crd --check
+	$(PY) -m brinkbyte.catalog.docs --check docs/catalog.md
+
+# ---- tests -----------------------------------------------------------------------------------
+
+.PHONY: unit
+unit: $(STAMP) ## the fast part: no network, no services, under a minute
+	$(PYTEST) tests/unit
+
+.PHONY: debian-packages
+debian-packages: ## PostgreSQL, Redis: what the service tests run
+	@hack/debian-packages
+
+.PHONY: images
+images: $(STAMP) ## the project's image and, without a registry, local PostgreSQL, Redis and Triton
+	@hack/images/all
+
+.PHONY: test
+test: lint check-generated debian-packages images ## everything: unit, real services, a real cluster
+	rm -f .coverage .coverage.*
+	$(PY) -m coverage run -m pytest tests
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
+.PHONY: soak
+soak: $(STAMP) debian-packages images ## the long tests at full size
+	BRINKBYTE_SOAK=1 $(PYTEST) tests -m soak
+
+.PHONY: bench
+bench: $(STAMP) debian-packages images ## build/bench.json: each figure beside a reference of the same run
+	$(PY) -m bench
+
+# ---- demo ------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: $(STAMP) images ## a cluster, the charts, the examples: licensed and metered (DEMO_KUBECONFIG=FILE for yours)
+	$(PY) -m demo
+
+.PHONY: demo-down
+demo-down: ## remove the demo's cluster
+	@hack/cluster-tool --delete brinkbyte-demo $(KUBECONFIG_DEMO)
+
+.PHONY: clean-all
+clean-all: ## remove what demo and tests made; keeps the build cache and Debian packages
+	@hack/clean-all
