@@ -1,0 +1,57 @@
+"""UUIDv7: time-ordered whatever the clock does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brinkbyte.kit.uuid7 import (
+    MAX_MILLISECOND,
+    Uuid7Generator,
+    first_of,
+    from_parts,
+    is_uuid7,
+    millisecond_of,
+    uuid7,
+)
+
+pytestmark = pytest.mark.unit
+
+
+def generator(milliseconds: list[int]) -> Uuid7Generator:
+    clock: Iterator[int] = iter(milliseconds)
+    return Uuid7Generator(lambda: next(clock) * 1_000_000)
+
+
+@given(st.lists(st.integers(0, MAX_MILLISECOND - 10), min_size=1, max_size=200))
+def test_ids_only_grow_however_the_clock_jumps(milliseconds: list[int]) -> None:
+    make = generator(milliseconds)
+    ids = [make() for _ in milliseconds]
+    assert ids == sorted(set(ids))
+    assert all(is_uuid7(value) for value in ids)
+    assert millisecond_of(ids[0]) == milliseconds[0]
+    assert millisecond_of(ids[-1]) >= max(milliseconds)
+
+
+def test_a_hundred_thousand_ids_of_one_process_differ() -> None:
+    assert len({uuid7() for _ in range(100_000)}) == 100_000
+
+
+def test_layout_is_that_of_rfc_9562() -> None:
+    # The example of RFC 9562, appendix A.6.
+    value = UUID("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")
+    assert millisecond_of(value) == 0x017F22E279B0
+    assert first_of(0x017F22E279B0) <= value < first_of(0x017F22E279B1)
+
+
+def test_what_is_no_uuid7_has_no_time() -> None:
+    with pytest.raises(ValueError, match="not a UUIDv7"):
+        millisecond_of(uuid4())
+    with pytest.raises(ValueError, match="48 bits"):
+        first_of(MAX_MILLISECOND + 1)
+    with pytest.raises(ValueError, match="74 bits"):
+        from_parts(0, -1)
