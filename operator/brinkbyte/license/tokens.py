@@ -1,0 +1,167 @@
+"""Sign and verify the vendor's tokens: RS256 only, one ``typ`` and one key use per kind.
+
+``jku``, ``x5u`` and ``jwk`` headers are ignored; a key comes from the verified key set or from
+nowhere. Verification says why it refuses, never how to get past it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import jwt
+from pydantic import ValidationError
+
+from brinkbyte.kit.errors import PermanentError
+from brinkbyte.license.claims import (
+    CameraClaims,
+    Claims,
+    LicenseClaims,
+    ReceiptClaims,
+    RevocationsClaims,
+    SeatsClaims,
+    TokenKind,
+)
+from brinkbyte.license.keys import PublicJwk, SigningKey
+
+LEEWAY_SECONDS: Final = 300
+"""How far the signer's clock may be ahead of ours."""
+MAX_TOKEN_BYTES: Final = 5_000_000
+_MAX_HEADER_MEMBERS: Final = 16
+
+C = TypeVar("C", bound=Claims)
+
+KIND_OF: Final[Mapping[type[Claims], TokenKind]] = {
+    LicenseClaims: TokenKind.LICENSE,
+    CameraClaims: TokenKind.CAMERA,
+    SeatsClaims: TokenKind.SEATS,
+    RevocationsClaims: TokenKind.REVOCATIONS,
+    ReceiptClaims: TokenKind.RECEIPT,
+}
+
+
+class TokenError(PermanentError):
+    """A token is refused; ``reason`` says why.
+
+    Reasons: ``Malformed``, ``WrongType``, ``WrongAlgorithm``, ``UnknownKey``, ``WrongKeyUse``,
+    ``BadSignature``, ``NotYetValid``, ``Expired``, ``WrongAudience``, ``InvalidClaims``.
+    """
+
+
+def sign(claims: Claims, key: SigningKey) -> str:
+    """Return the compact JWS of a document.
+
+    Raises:
+        ValueError: the key is not for this kind of document.
+    """
+    kind = KIND_OF[type(claims)]
+    if kind not in key.kinds:
+        raise ValueError(f"key {key.kid} does not sign {kind} documents")
+    return jwt.encode(
+        claims.model_dump(mode="json"),
+        key.private_key,
+        algorithm="RS256",
+        headers={"typ": kind.typ, "kid": key.kid},
+    )
+
+
+def verify(
+    token: str | bytes,
+    expected: type[C],
+    keys: Mapping[str, PublicJwk],
+    *,
+    now: int,
+    audience: str | None = None,
+    check_expiry: bool = True,
+) -> C:
+    """Verify a token and return its claims.
+
+    Args:
+        token: compact JWS.
+        expected: the claims model; it decides which ``typ`` and key use are accepted.
+        keys: keys of the verified key set by key id.
+        now: Unix seconds.
+        audience: the instance id that ``aud`` must be; None accepts any (inspection only).
+        check_expiry: False where the caller judges the end itself (grace, offline clock).
+
+    Raises:
+        TokenError: with one of the reasons of that class.
+    """
+    kind = KIND_OF[expected]
+    key, text = _select_key(token, kind, keys)
+    claims = _decode(text, key, expected)
+    if claims.nbf > now + LEEWAY_SECONDS or claims.iat > now + LEEWAY_SECONDS:
+        raise TokenError("the token is not valid yet; check the clock", reason="NotYetValid")
+    if check_expiry and claims.exp <= now:
+        raise TokenError("the token has ended; renew it", reason="Expired")
+    if audience is not None and claims.aud != audience:
+        raise TokenError(
+            "the token was made for another instance; use the one of this instance",
+            reason="WrongAudience",
+        )
+    return claims
+
+
+def _select_key(
+    token: str | bytes, kind: TokenKind, keys: Mapping[str, PublicJwk]
+) -> tuple[PublicJwk, str]:
+    if len(token) > MAX_TOKEN_BYTES:
+        raise TokenError("the token is larger than any of ours", reason="Malformed")
+    try:
+        text = token if isinstance(token, str) else token.decode("ascii")
+        header = jwt.get_unverified_header(text.strip())
+    except (UnicodeError, ValueError, RecursionError, jwt.PyJWTError):
+        raise TokenError("not a signed token; fetch it again", reason="Malformed") from None
+    if header.get("alg") != "RS256":
+        raise TokenError("only RS256 tokens are accepted", reason="WrongAlgorithm")
+    if len(header) > _MAX_HEADER_MEMBERS or "crit" in header or "b64" in header:
+        raise TokenError("the token has extensions we do not accept", reason="Malformed")
+    if header.get("typ") != kind.typ:
+        raise TokenError(f"this is not a {kind} token", reason="WrongType")
+    kid = header.get("kid")
+    key = keys.get(kid) if isinstance(kid, str) else None
+    if key is None:
+        raise TokenError(
+            "the token is signed by a key that is not in the key set; refresh the key set",
+            reason="UnknownKey",
+        )
+    if kind not in key.kinds:
+        raise TokenError(f"the key does not sign {kind} tokens", reason="WrongKeyUse")
+    return key, text.strip()
+
+
+def _decode(text: str, key: PublicJwk, expected: type[C]) -> C:
+    try:
+        payload: dict[str, Any] = jwt.decode(
+            text,
+            key.public_key,
+            algorithms=["RS256"],
+            options={
+                "verify_exp": False,
+                "verify_nbf": False,
+                "verify_iat": False,
+                "verify_aud": False,
+                "verify_iss": False,
+                "verify_sub": False,
+                "verify_jti": False,
+            },
+        )
+    except jwt.InvalidSignatureError:
+        raise TokenError("the signature does not verify", reason="BadSignature") from None
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        raise TokenError("not a signed token; fetch it again", reason="Malformed") from None
+    try:
+        # JSON mode: arrays become tuples and text becomes enums, numbers stay strict.
+        return expected.model_validate_json(_dumps(payload))
+    except (ValidationError, ValueError) as error:
+        fields = (
+            ", ".join(sorted({".".join(map(str, e["loc"])) for e in error.errors()}))
+            if isinstance(error, ValidationError)
+            else "number"
+        )
+        raise TokenError(f"claims missing or mistyped: {fields}", reason="InvalidClaims") from None
+
+
+def _dumps(payload: dict[str, Any]) -> bytes:
+    return json.dumps(payload, allow_nan=False).encode()
