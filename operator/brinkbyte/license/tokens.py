@@ -45,7 +45,8 @@ class TokenError(PermanentError):
     """A token is refused; ``reason`` says why.
 
     Reasons: ``Malformed``, ``WrongType``, ``WrongAlgorithm``, ``UnknownKey``, ``WrongKeyUse``,
-    ``BadSignature``, ``NotYetValid``, ``Expired``, ``WrongAudience``, ``InvalidClaims``.
+    ``BadSignature``, ``NotYetValid``, ``Expired``, ``WrongAudience``, ``InvalidClaims``, and
+    ``WrongReceipt`` for a receipt of another batch.
     """
 
 

@@ -74,5 +74,5 @@ def quantity_text(value: Decimal | int) -> str:
         raise ValueError(f"quantity {value} is not between 0 and {MAX_QUANTITY}")
     if number != round(number, 9):
         raise ValueError(f"quantity {value} is finer than 9 decimals")
-    text = format(number, "f")
+    text = format(abs(number), "f")  # Decimal has a negative zero
     return text.rstrip("0").rstrip(".") if "." in text else text
