@@ -1,0 +1,195 @@
+"""One run of the reporter, from start delay to recorded outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+import psycopg
+
+from brinkbyte.client import BillingClient
+from brinkbyte.kit.errors import PermanentError, TemporaryError
+from brinkbyte.kit.logging import get_logger
+from brinkbyte.license.keys import PublicJwk
+from brinkbyte.reporter.delivery import DeadlineError, Delivery, Progress
+from brinkbyte.reporter.settings import ReporterSettings
+from brinkbyte.reporter.trust import ReceiptVerifier
+from brinkbyte.store.database import Connection, connect
+from brinkbyte.store.idempotency import purge_idempotency_keys
+from brinkbyte.store.identity import Identity
+from brinkbyte.store.outbox import drop_old_partitions, ensure_partitions
+from brinkbyte.store.receipts import purge_batches, record_failure, record_success
+from brinkbyte.store.sealing import lock_outbox
+from brinkbyte.trust import load_release_roots
+
+Sleep = Callable[[float], Awaitable[None]]
+_FIRST_BACKOFF: Final = 1.0
+_MAX_BACKOFF: Final = 30.0
+_BACKLOG: Final = "BacklogRemains"
+_log = get_logger(__name__)
+
+
+class Result(StrEnum):
+    """How a run ended."""
+
+    DONE = "done"
+    BUSY = "busy"
+    TEMPORARY = "temporary"
+    PERMANENT = "permanent"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, and what it did.
+
+    Attributes:
+        result: done (nothing is left unacknowledged), busy (another reporter is at work), or the
+            kind of failure.
+        reason: CamelCase, empty without a failure.
+        message: for a person.
+        progress: what was done, also before a failure.
+    """
+
+    result: Result
+    reason: str = ""
+    message: str = ""
+    progress: Progress = field(default_factory=Progress)
+
+
+async def run_report(
+    settings: ReporterSettings,
+    *,
+    roots: Mapping[str, PublicJwk] | None = None,
+    sleep: Sleep = asyncio.sleep,
+    monotonic: Callable[[], float] = time.monotonic,
+    client_factory: Callable[..., BillingClient] = BillingClient,
+) -> Outcome:
+    """Report once: everything unacknowledged is sent, or the outcome says why not.
+
+    Raises nothing for a failure of line, server or database; programming errors pass.
+
+    Args:
+        settings: where everything is.
+        roots: root public keys; the release's own by default.
+        sleep: waits so many seconds.
+        monotonic: seconds that never go back.
+        client_factory: makes the client of the billing API.
+    """
+    deadline = monotonic() + settings.report_deadline_seconds
+    delay = settings.start_delay()
+    if delay:
+        await sleep(delay)
+    try:
+        conn = await connect(settings, name="brinkbyte-reporter")
+    except TemporaryError as error:
+        return Outcome(Result.TEMPORARY, error.reason, error.message)
+    except psycopg.OperationalError as error:
+        return _database_failure(error)
+    async with conn:
+        run = _Run(settings, conn, deadline, sleep, monotonic, client_factory, roots)
+        try:
+            return await run.locked()
+        except psycopg.errors.UndefinedTable:
+            return Outcome(
+                Result.TEMPORARY,
+                "SchemaNotReady",
+                "the database has no metering schema yet; `brinkbyte instance migrate` makes it",
+            )
+        except psycopg.OperationalError as error:
+            return _database_failure(error)
+
+
+def _database_failure(error: psycopg.OperationalError) -> Outcome:
+    lines = str(error).strip().splitlines()
+    return Outcome(
+        Result.TEMPORARY,
+        "DatabaseUnreachable",
+        f"the database cannot be used ({lines[0] if lines else type(error).__name__}); it is "
+        "tried again with the next run, check the PostgresReady condition",
+    )
+
+
+@dataclass
+class _Run:
+    settings: ReporterSettings
+    conn: Connection
+    deadline: float
+    sleep: Sleep
+    monotonic: Callable[[], float]
+    client_factory: Callable[..., BillingClient]
+    roots: Mapping[str, PublicJwk] | None
+    progress: Progress = field(default_factory=Progress)
+
+    async def locked(self) -> Outcome:
+        if not await lock_outbox(self.conn):
+            _log.info("another reporter is at work")
+            return Outcome(Result.BUSY, message="another reporter is at work")
+        outcome = await self._report()
+        await self._housekeeping()
+        if outcome.result is Result.DONE:
+            await record_success(self.conn)
+        elif outcome.reason != _BACKLOG:
+            await record_failure(self.conn, outcome.reason, outcome.message)
+        return outcome
+
+    async def _report(self) -> Outcome:
+        backoff = _FIRST_BACKOFF
+        attempt = 1
+        while True:
+            try:
+                await self._deliver()
+            except TemporaryError as error:
+                wait = max(backoff * random.uniform(0.75, 1.25), error.retry_after or 0.0)  # noqa: S311 - spreads load, guards nothing
+                late = self.monotonic() + wait >= self.deadline
+                if attempt >= self.settings.report_attempts or late:
+                    return Outcome(Result.TEMPORARY, error.reason, error.message, self.progress)
+                _log.warning("trying again", reason=error.reason, wait_seconds=round(wait, 1))
+                await self.sleep(wait)
+                attempt += 1
+                backoff = min(backoff * 2, _MAX_BACKOFF)
+            except PermanentError as error:
+                return Outcome(Result.PERMANENT, error.reason, error.message, self.progress)
+            except DeadlineError:
+                return Outcome(
+                    Result.TEMPORARY,
+                    _BACKLOG,
+                    "time is over before the outbox is empty; the next run goes on",
+                    self.progress,
+                )
+            else:
+                return Outcome(Result.DONE, progress=self.progress)
+
+    async def _deliver(self) -> None:
+        identity = Identity(self.settings.identity_dir)
+        roots = load_release_roots().keys if self.roots is None else self.roots
+        key, instance = identity.signing_key(), identity.instance_id()
+        client = self.client_factory(
+            identity.billing_url(), identity.credential, ca_file=identity.ca_file()
+        )
+        async with client:
+            delivery = Delivery(
+                self.conn,
+                client,
+                ReceiptVerifier(roots, self.settings.license_dir, client),
+                key=key,
+                instance=instance,
+                deadline=self.deadline,
+                monotonic=self.monotonic,
+                progress=self.progress,
+            )
+            await delivery.run()
+
+    async def _housekeeping(self) -> None:
+        now = datetime.now(UTC)
+        await ensure_partitions(self.conn, now)
+        keys = await purge_idempotency_keys(self.conn)
+        batches = await purge_batches(self.conn, now)
+        partitions = await drop_old_partitions(self.conn, now)
+        if keys or batches or partitions:
+            _log.info("cleaned up", keys=keys, batches=batches, partitions=partitions)

@@ -1,0 +1,261 @@
+"""Epochs: chains of batches, and how ours stands to the head that the server reports.
+
+Batches form one chain across epochs: each names the hash of the one before, the first of an epoch
+names the epoch it follows. :func:`history_after` reads what we hold beyond the server's head, the
+pure :func:`decide` says whether the chain goes on from there, and :func:`open_epoch` begins anew
+where it does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from psycopg import AsyncConnection
+from psycopg.rows import class_row, tuple_row
+
+from brinkbyte.kit.failpoints import failpoint
+from brinkbyte.metering.batches import NO_HASH, UsageHead
+
+FIRST: Final = "First"
+"""Reason of the one epoch that is no sign of anything: nothing was there on either side."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The chain that batches are sealed into.
+
+    Attributes:
+        epoch: UUIDv7 text.
+        follows: the epoch it closes, None for the first.
+        previous_hash: what its batch 1 names as the hash before it.
+    """
+
+    epoch: str
+    follows: str | None
+    previous_hash: str
+
+
+@dataclass(frozen=True)
+class BatchRef:
+    """A sealed batch without its bytes."""
+
+    epoch: str
+    batch_no: int
+    follows: str | None
+    previous_hash: str
+    chain_hash: str
+    acknowledged: bool
+
+
+@dataclass(frozen=True)
+class History:
+    """What we hold, as far as it matters to a head.
+
+    Attributes:
+        live: our newest epoch of this instance.
+        live_last: the newest batch of that epoch.
+        up_to_head: batches without a receipt that the server has, since the head is ours: their
+            receipts were lost on the way.
+        after_head: every batch from the one that follows the head on, in order of sealing.
+        unacknowledged: how many batches have no receipt, of any instance.
+        strangers: whether epochs of an earlier instance id are here.
+    """
+
+    live: Epoch | None
+    live_last: BatchRef | None
+    up_to_head: tuple[BatchRef, ...]
+    after_head: tuple[BatchRef, ...]
+    unacknowledged: int
+    strangers: bool = False
+
+
+@dataclass(frozen=True)
+class Continue:
+    """The chain goes on: send these batches again or for the first time, then seal."""
+
+    epoch: Epoch
+    pending: tuple[BatchRef, ...]
+
+
+@dataclass(frozen=True)
+class OpenEpoch:
+    """The chain does not go on from the head; why."""
+
+    reason: str
+
+
+def decide(head: UsageHead, history: History) -> Continue | OpenEpoch:
+    """Tell whether our chain continues from the server's head without a break.
+
+    Reasons for a new epoch: ``First``, ``NewInstance``, ``NewDatabase`` (nothing here, something
+    there), ``HeadAhead`` (the server has batches of our epoch that we do not: this database was
+    restored), ``ChainBroken`` (the head is in no chain of ours, or what would follow is gone).
+    """
+    live = history.live
+    if live is None:
+        if head.epoch is not None:
+            return OpenEpoch("NewDatabase")
+        return OpenEpoch("NewInstance" if history.strangers else FIRST)
+    tip = _tip(head, history.after_head)
+    last = history.live_last
+    if tip is None:
+        fits = False
+    elif last is None:
+        fits = (live.follows, live.previous_hash) == (tip.epoch, tip.chain_hash)
+    else:
+        fits = tip == _Link(last.epoch, last.batch_no, last.chain_hash)
+    pending = history.up_to_head + history.after_head
+    if fits and sum(not batch.acknowledged for batch in pending) == history.unacknowledged:
+        return Continue(live, pending)
+    if last is not None and head.epoch == live.epoch and head.batch_no > last.batch_no:
+        return OpenEpoch("HeadAhead")
+    return OpenEpoch("ChainBroken")
+
+
+@dataclass(frozen=True)
+class _Link:
+    epoch: str | None
+    batch_no: int
+    chain_hash: str
+
+
+def _tip(head: UsageHead, batches: Sequence[BatchRef]) -> _Link | None:
+    """Follow the chain from the head; None when a link does not fit."""
+    link = _Link(head.epoch, head.batch_no, head.chain_hash or NO_HASH)
+    for batch in batches:
+        next_in_epoch = batch.epoch == link.epoch and batch.batch_no == link.batch_no + 1
+        first_of_next = batch.batch_no == 1 and batch.follows == link.epoch
+        if not (next_in_epoch or first_of_next) or batch.previous_hash != link.chain_hash:
+            return None
+        link = _Link(batch.epoch, batch.batch_no, batch.chain_hash)
+    return link
+
+
+_REF: Final = """
+SELECT epoch::text, batch_no, follows, previous_hash, chain_hash,
+       acknowledged_at IS NOT NULL AS acknowledged
+FROM usage_batches
+"""
+_LIVE: Final = """
+SELECT epoch::text, follows, previous_hash FROM usage_epochs
+WHERE instance = %s ORDER BY number DESC LIMIT 1
+"""
+_HEAD: Final = """
+SELECT max(position) FROM usage_batches
+WHERE instance = %(instance)s AND chain_hash = %(hash)s
+  AND epoch::text = %(epoch)s AND batch_no = %(batch_no)s
+"""
+_CHILD: Final = """
+SELECT max(position) FROM usage_batches
+WHERE instance = %(instance)s AND previous_hash = %(hash)s
+  AND ((epoch::text = %(epoch)s AND batch_no = %(batch_no)s + 1)
+       OR (batch_no = 1 AND follows IS NOT DISTINCT FROM %(epoch)s))
+"""
+_COUNTS: Final = """
+SELECT (SELECT count(*) FROM usage_batches WHERE acknowledged_at IS NULL),
+       EXISTS (SELECT 1 FROM usage_epochs WHERE instance <> %s)
+"""
+
+
+async def history_after(conn: AsyncConnection[Any], instance: str, head: UsageHead) -> History:
+    """Read what :func:`decide` needs to know."""
+    async with conn.cursor(row_factory=class_row(Epoch)) as cursor:
+        await cursor.execute(_LIVE, (instance,))
+        live = await cursor.fetchone()
+    values = {
+        "instance": instance,
+        "hash": head.chain_hash or NO_HASH,
+        "epoch": head.epoch,
+        "batch_no": head.batch_no,
+    }
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(_HEAD, values)
+        (ours,) = await cursor.fetchone() or (None,)
+        await cursor.execute(_CHILD, values)
+        (child,) = await cursor.fetchone() or (None,)
+        await cursor.execute(_COUNTS, (instance,))
+        unacknowledged, strangers = await cursor.fetchone() or (0, False)
+    async with conn.cursor(row_factory=class_row(BatchRef)) as refs:
+        await refs.execute(
+            _REF + "WHERE instance = %s AND acknowledged_at IS NULL AND position <= %s "
+            "ORDER BY position",
+            (instance, ours),
+        )
+        up_to_head = tuple(await refs.fetchall())
+        await refs.execute(
+            _REF + "WHERE instance = %s AND position >= %s ORDER BY position", (instance, child)
+        )
+        after_head = tuple(await refs.fetchall())
+        await refs.execute(
+            _REF + "WHERE epoch = %s ORDER BY batch_no DESC LIMIT 1",
+            (live.epoch if live else None,),
+        )
+        live_last = await refs.fetchone()
+    return History(live, live_last, up_to_head, after_head, unacknowledged, strangers)
+
+
+# What the server lacks of our acknowledged batches is sealed again too: it was restored, and the
+# chain that led there is gone. A batch with the head's own number and another hash counts as lost.
+_SUPERSEDED: Final = """
+CREATE TEMPORARY TABLE superseded ON COMMIT DROP AS
+SELECT batch.epoch, batch.batch_no, batch.first_id, batch.count
+FROM usage_batches AS batch JOIN usage_epochs AS epoch USING (epoch)
+LEFT JOIN usage_epochs AS head ON head.epoch::text = %(epoch)s AND head.instance = %(instance)s
+WHERE batch.acknowledged_at IS NULL
+   OR (batch.instance = %(instance)s
+       AND (%(epoch)s::text IS NULL
+            OR (epoch.number, batch.batch_no) > (head.number, %(batch_no)s::bigint)
+            OR (epoch.number = head.number AND batch.batch_no = %(batch_no)s::bigint
+                AND batch.chain_hash <> %(hash)s)))
+"""
+_UNSEAL: Final = """
+UPDATE usage_events AS event SET epoch = NULL, batch_no = NULL FROM superseded
+WHERE event.epoch = superseded.epoch AND event.batch_no = superseded.batch_no
+  AND event.id >= (SELECT first_id FROM superseded ORDER BY first_id LIMIT 1)
+"""
+_FORGET: Final = """
+DELETE FROM usage_batches AS batch USING superseded
+WHERE batch.epoch = superseded.epoch AND batch.batch_no = superseded.batch_no
+"""
+_INSERT: Final = """
+INSERT INTO usage_epochs (epoch, instance, follows, previous_hash, reason, resealed)
+VALUES (%s, %s, %s, %s, %s, %s)
+"""
+
+
+async def open_epoch(
+    conn: AsyncConnection[Any], *, epoch: UUID, instance: str, head: UsageHead, reason: str
+) -> Epoch:
+    """Open an epoch that follows the server's head, in one transaction.
+
+    Every event without a receipt, and every event of a batch that the server no longer has, is
+    unsealed again and keeps its id. The older epochs close.
+    """
+    opened = Epoch(str(epoch), head.epoch, head.chain_hash or NO_HASH)
+    async with conn.transaction():
+        await conn.execute(
+            _SUPERSEDED,
+            {
+                "epoch": head.epoch,
+                "instance": instance,
+                "batch_no": head.batch_no,
+                "hash": head.chain_hash or NO_HASH,
+            },
+        )
+        resealed = await conn.execute(_UNSEAL)
+        await conn.execute(_FORGET)
+        await conn.execute("UPDATE usage_epochs SET closed_at = now() WHERE closed_at IS NULL")
+        await conn.execute(
+            _INSERT,
+            (epoch, instance, opened.follows, opened.previous_hash, reason, resealed.rowcount),
+        )
+        if reason != FIRST:
+            await conn.execute(
+                "UPDATE billing_sync_status SET epochs_opened = epochs_opened + 1, "
+                "updated_at = now()"
+            )
+    failpoint("epoch.opened")
+    return opened

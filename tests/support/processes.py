@@ -1,0 +1,109 @@
+"""Real server processes for tests: unprivileged, on a random loopback port, dead with the test."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def free_port() -> int:
+    """Return a loopback TCP port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _die_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def unprivileged_user(*preferred: str) -> str | None:
+    """Return a user to run servers as when the tests run as root, else None (stay who we are)."""
+    if os.geteuid() != 0:
+        return None
+    for name in (*preferred, "nobody"):
+        try:
+            pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return name
+    raise RuntimeError(f"none of the users {', '.join(preferred)}, nobody exists")
+
+
+def server_directory(prefix: str, user: str | None) -> Path:
+    """Make a private directory that the server's user owns."""
+    path = Path(tempfile.mkdtemp(prefix=f"brinkbyte-{prefix}-"))
+    if user is not None:
+        entry = pwd.getpwnam(user)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+    return path
+
+
+def run_as(user: str | None, command: Sequence[str], *, cwd: Path) -> None:
+    """Run a command to its end as a user; its output is in the error if it fails."""
+    done = subprocess.run(
+        list(command),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        **_identity(user),  # type: ignore[call-overload]  # user and group only when root
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+def spawn_as(
+    user: str | None,
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a long-running server as a user; it is killed when the test process dies."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            list(command),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment) if environment is not None else None,
+            preexec_fn=_die_with_parent,
+            **_identity(user),  # type: ignore[call-overload]  # user and group only when root
+        )
+
+
+def _identity(user: str | None) -> dict[str, object]:
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+
+
+def stop(process: subprocess.Popen[bytes], *, sig: int = signal.SIGTERM) -> None:
+    """End a server that we started and wait until it is gone."""
+    if process.poll() is None:
+        process.send_signal(sig)
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(timeout=20)
+
+
+def remove(directory: Path) -> None:
+    """Remove a server's directory."""
+    shutil.rmtree(directory, ignore_errors=True)
