@@ -1,0 +1,3 @@
+module brinkbyte.io/localkube/pause
+
+go 1.25.0
