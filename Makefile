@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 VENV := .venv
-PY := $(VENV)/bin/python
+PY := PYTHONPATH=hack $(VENV)/bin/python
 PYTEST := $(PY) -m pytest
 STAMP := $(VENV)/.installed
 KUBECONFIG_DEMO := build/kubeconfig
@@ -43,7 +43,8 @@ lint: $(STAMP) ## ruff, ruff format, mypy strict, import-linter
 .PHONY: mypy
 mypy: $(STAMP)
 	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy hack
+	MYPYPATH=operator:hack $(VENV)/bin/mypy -p stack -p demo -p bench
+	$(VENV)/bin/mypy hack/localkube
 
 .PHONY: generate
 generate: $(STAMP) ## write generated files: CRDs, catalog tables
@@ -67,7 +68,7 @@ debian-packages: ## PostgreSQL, Redis: what the service tests run
 
 .PHONY: images
 images: $(STAMP) ## the project's image and, without a registry, local PostgreSQL, Redis and Triton
-	@hack/images/all
+	$(PY) -m stack.images
 
 .PHONY: test
 test: lint check-generated debian-packages images ## everything: unit, real services, a real cluster
@@ -92,7 +93,7 @@ demo: $(STAMP) images ## a cluster, the charts, the examples: licensed and meter
 
 .PHONY: demo-down
 demo-down: ## remove the demo's cluster
-	@hack/cluster-tool --delete brinkbyte-demo $(KUBECONFIG_DEMO)
+	$$(hack/cluster-tool) delete cluster --name brinkbyte-demo --kubeconfig $(KUBECONFIG_DEMO)
 
 .PHONY: clean-all
 clean-all: ## remove what demo and tests made; keeps the build cache and Debian packages

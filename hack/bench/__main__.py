@@ -1,0 +1,113 @@
+"""Run the benchmarks and write ``build/bench.json``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import measure, reference
+from stack.cluster import Cluster
+from stack.release import install_billing, install_operator
+from stack.tools import BUILD, StepError, step
+
+CLUSTER: Final = "brinkbyte-bench"
+READY: Final = ".status.conditions[?(@.type=='Ready')].status"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of ``build/bench.json``; ``ratio`` is value / reference."""
+
+    name: str
+    value: float
+    unit: str
+    reference: str
+    referenceValue: float  # noqa: N815 - the file's own spelling
+    ratio: float
+    target: str
+    ok: bool
+
+
+def result(
+    name: str, value: float, unit: str, *, beside: str, beside_value: float, target: str, ok: bool
+) -> Result:
+    """Return a line with its ratio."""
+    ratio = value / beside_value if beside_value else float("inf")
+    return Result(
+        name, round(value, 3), unit, beside, round(beside_value, 3), round(ratio, 3), target, ok
+    )
+
+
+def run() -> list[Result]:
+    """Bring a cluster up, measure, remove it."""
+    cluster = Cluster.create(CLUSTER, BUILD / "bench" / "kubeconfig")
+    try:
+        cluster.load_images()
+        install_billing(cluster)
+        install_operator(cluster)
+        with step("a Tenant from apply to Ready"):
+            tenant = measure.tenant_to_ready(cluster)
+            bare_set = measure.statefulset_to_ready(cluster)
+        with step(f"{measure.LICENSES} objects at once: the bare handler, then ours"):
+            with measure.bare_handler(cluster):
+                floor = measure.burst(
+                    cluster,
+                    f"{reference.PLURAL}.{reference.GROUP}",
+                    measure.bare,
+                    namespace=measure.BARE_NAMESPACE,
+                    ready_path=".status.ready",
+                )
+            ours = measure.burst(
+                cluster,
+                "cameralicenses.vision.brinkbyte.io",
+                measure.camera,
+                namespace=measure.NAMESPACE,
+                ready_path=READY,
+            )
+    finally:
+        cluster.delete()
+    return [
+        result(
+            "Tenant applied to Ready, images present", tenant, "s",
+            beside="its PostgreSQL StatefulSet alone, applied to ready",
+            beside_value=bare_set, target="<= 30 s", ok=tenant <= 30,
+        ),
+        result(
+            f"{measure.LICENSES} CameraLicenses: last create to last Ready", ours.after, "s",
+            beside="bare kopf handler, one Secret and one status", beside_value=floor.after,
+            target="<= 2 s", ok=ours.after <= 2,
+        ),
+        result(
+            f"{measure.LICENSES} CameraLicenses: first create to last Ready", ours.total, "s",
+            beside="bare kopf handler, one Secret and one status", beside_value=floor.total,
+            target="for the record", ok=True,
+        ),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Exit 0 when every target holds."""
+    try:
+        results = run()
+    except StepError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / "bench.json").write_text(json.dumps([asdict(one) for one in results], indent=1) + "\n")
+    table = Table("figure", "value", "reference", "its value", "ratio", "target", "")
+    for one in results:
+        table.add_row(
+            one.name, f"{one.value:g} {one.unit}", one.reference, f"{one.referenceValue:g}",
+            f"{one.ratio:g}", one.target, "[green]ok[/]" if one.ok else "[red]missed[/]",
+        )  # fmt: skip
+    Console(width=170).print(table)
+    raise SystemExit(0 if all(one.ok for one in results) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""``make demo``: from nothing to a licensed and metered customer instance, and the proof of it."""

@@ -1,0 +1,91 @@
+"""Both Helm releases, as a vendor and a customer would install them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from stack import images
+from stack.cluster import Cluster, secret_manifest
+from stack.tools import ROOT, step
+from stack.trust import development_trust
+
+BILLING: Final = "brinkbyte-billing"
+BILLING_NAMESPACE: Final = "brinkbyte-billing"
+BILLING_URL: Final = f"https://{BILLING}.{BILLING_NAMESPACE}.svc"
+OPERATOR: Final = "brinkbyte-operator"
+OPERATOR_NAMESPACE: Final = "brinkbyte-system"
+SIGNING_KEYS: Final = "signing-keys"
+
+
+def install_billing(cluster: Cluster) -> None:
+    """Install the global billing API with its own small PostgreSQL."""
+    with step("Helm: the global billing API"):
+        cluster.namespace(BILLING_NAMESPACE)
+        keys = {path.name: path.read_bytes() for path in development_trust().signing.iterdir()}
+        cluster.apply(secret_manifest(BILLING_NAMESPACE, SIGNING_KEYS, keys))
+        upgrade(
+            cluster,
+            BILLING,
+            BILLING_NAMESPACE,
+            {
+                **image_values(),
+                "signingKeys.existingSecret": SIGNING_KEYS,
+                "postgres.bundled": "true",
+                "postgres.image": images.LOCAL_POSTGRES,
+                "replicas": "1",
+            },
+        )
+
+
+def install_operator(cluster: Cluster, *, values: Mapping[str, str] | None = None) -> None:
+    """Install the operator, with the local images as a Tenant's defaults."""
+    with step("Helm: the operator"):
+        cluster.namespace(OPERATOR_NAMESPACE)
+        upgrade(
+            cluster,
+            OPERATOR,
+            OPERATOR_NAMESPACE,
+            {
+                **image_values(),
+                "defaults.images.postgres": images.LOCAL_POSTGRES,
+                "defaults.images.redis": images.LOCAL_REDIS,
+                "defaults.images.triton": images.LOCAL_TRITON,
+                **(values or {}),
+            },
+        )
+
+
+def image_values() -> dict[str, str]:
+    """Return the chart values that name the project's image."""
+    repository, tag = images.project_image().split(":")
+    return {"image.repository": repository, "image.tag": tag}
+
+
+def upgrade(cluster: Cluster, release: str, namespace: str, values: Mapping[str, str]) -> None:
+    """Run ``helm upgrade --install`` and wait until its pods are ready."""
+    settings = [word for key, value in values.items() for word in ("--set", f"{key}={value}")]
+    cluster.helm(
+        "upgrade", "--install", release, chart(release), "--namespace", namespace,
+        "--wait", "--timeout", "5m", *settings,
+    )  # fmt: skip
+
+
+def chart(release: str) -> Path:
+    """Return a release's chart."""
+    return ROOT / "charts" / release
+
+
+def admin(cluster: Cluster, *words: str, stdin: str | None = None) -> str:
+    """Run ``brinkbyte billing admin`` in the vendor's administration pod."""
+    return cluster.kubectl(
+        "exec", "--stdin", "--namespace", BILLING_NAMESPACE, f"deploy/{BILLING}-admin", "--",
+        "brinkbyte", "billing", "admin", *words, stdin=stdin,
+    )  # fmt: skip
+
+
+def admin_json(cluster: Cluster, *words: str) -> Any:
+    """Run an administration command that prints JSON."""
+    return json.loads(admin(cluster, *words))
