@@ -82,7 +82,7 @@ def spawn_as(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment) if environment is not None else None,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock taken
             **_identity(user),  # type: ignore[call-overload]  # user and group only when root
         )
 

@@ -25,9 +25,10 @@ class EnrollmentRequest(WireModel):
 
     ``proof`` is a JWS of kind enrollment by the instance key over ``{sub: SHA-256 hex of the token,
     iat, exp, jti}``. The same token with the same key may be sent again within its 24 hours: the
-    answer then carries a fresh credential for the same instance. Refusals: 401 ``EnrollmentInvalid``,
-    410 ``EnrollmentExpired``, 409 ``EnrollmentUsed``, 409 ``InstanceExists``, 403
-    ``CustomerMismatch``.
+    answer then carries a fresh credential for the same instance.
+
+    Refusals: 401 ``EnrollmentInvalid``, 410 ``EnrollmentExpired``, 409 ``EnrollmentUsed``, 409
+    ``InstanceExists``, 403 ``CustomerMismatch``.
     """
 
     token: Annotated[str, Field(min_length=16, max_length=256)]
