@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import ssl
 import sys
 import tempfile
@@ -87,6 +88,10 @@ def registry(api: Api) -> kopf.OperatorRegistry:
     """Return the one handler."""
     handlers = kopf.OperatorRegistry()
 
+    @kopf.on.login(registry=handlers)
+    def login(**arguments: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_kubeconfig(**arguments)
+
     @kopf.on.event(GROUP, "v1", PLURAL, registry=handlers)
     async def handle(
         type: str,  # noqa: A002 - kopf's name
@@ -122,6 +127,7 @@ def registry(api: Api) -> kopf.OperatorRegistry:
 def main() -> None:
     """Run until SIGTERM."""
     kubeconfig = Path(sys.argv[1])
+    os.environ["KUBECONFIG"] = str(kubeconfig)
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     asyncio.run(
