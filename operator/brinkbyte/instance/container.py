@@ -1,0 +1,132 @@
+"""Everything an application is made of, opened at start-up and closed at clean-up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from brinkbyte.catalog import Catalog, load_catalog
+from brinkbyte.client.retry import RetryPolicy
+from brinkbyte.instance.credentials import Credentials
+from brinkbyte.instance.directories import WatchedDirectory
+from brinkbyte.instance.licensing.billing import BillingTier
+from brinkbyte.instance.licensing.cache import DocumentCache
+from brinkbyte.instance.licensing.documents import Verifier
+from brinkbyte.instance.licensing.service import LicenseService
+from brinkbyte.instance.metrics import Metrics, StateCollector
+from brinkbyte.instance.services.cameras import CameraService
+from brinkbyte.instance.services.inference import InferenceService
+from brinkbyte.instance.services.telemetry import TelemetryService
+from brinkbyte.instance.services.views import Views
+from brinkbyte.instance.settings import InstanceSettings, read_text
+from brinkbyte.instance.triton.client import TritonClient
+from brinkbyte.instance.triton.loader import ModelLoader
+from brinkbyte.kit.errors import TemporaryError
+from brinkbyte.kit.pools import Pool
+from brinkbyte.license.keys import PublicJwk
+from brinkbyte.license.modes import UNLICENSED_DEVICES
+from brinkbyte.resources.names import TRITON_CONTROL_KEY
+from brinkbyte.store import open_database
+from brinkbyte.store.cameras import camera_device
+from brinkbyte.store.devices import longest_registered, sync_devices
+from brinkbyte.store.identity import Identity
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The parts of a running application."""
+
+    settings: InstanceSettings
+    pool: Pool
+    catalog: Catalog
+    credentials: Credentials
+    cache: DocumentCache
+    billing: BillingTier
+    license: LicenseService
+    loader: ModelLoader
+    cameras: CameraService
+    telemetry: TelemetryService
+    inference: InferenceService
+    views: Views
+    metrics: Metrics
+
+    async def sync_devices(self) -> None:
+        """Bring the devices of ``devices.json`` into the database."""
+        tenant = self.settings.customer_id
+        async with self.pool.connection() as connection:
+            await sync_devices(connection, tenant, self.credentials.devices)
+            first = await longest_registered(connection, tenant, UNLICENSED_DEVICES)
+        self.license.first_devices = first
+
+    async def configured_device(self, camera_id: str) -> str | None:
+        """Return the device that a camera is configured on; not asked where its seat decides."""
+        if self.license.policy().knows(camera_id):
+            return None
+        async with self.pool.connection() as connection:
+            return await camera_device(connection, self.settings.customer_id, camera_id)
+
+
+@asynccontextmanager
+async def open_instance(
+    settings: InstanceSettings, roots: Mapping[str, PublicJwk], metrics: Metrics
+) -> AsyncIterator[Instance]:
+    """Open pool and clients, and put the parts together.
+
+    Args:
+        settings: of the program.
+        roots: the release's root keys.
+        metrics: of the application.
+    """
+    catalog = load_catalog()
+    identity = Identity(settings.identity_dir)
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(open_database(settings, name="brinkbyte-instance"))
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        cache = DocumentCache(settings.redis, prefix=f"brinkbyte:{settings.customer_id}")
+        stack.push_async_callback(cache.aclose)
+        billing = BillingTier(identity, retry=RetryPolicy())
+        stack.push_async_callback(billing.aclose)
+        credentials = Credentials(settings.access_dir, settings.devices_dir)
+
+        def verifier() -> Verifier:
+            try:
+                instance_id: str | None = identity.instance_id()
+            except TemporaryError:
+                instance_id = None
+            return Verifier(roots, instance_id, settings.customer_id)
+
+        license_service = LicenseService(
+            verifier=verifier,
+            pool=pool,
+            cache=cache,
+            billing=billing,
+            directory=WatchedDirectory(settings.license_dir),
+            catalog=catalog,
+        )
+        triton = TritonClient(http, lambda: read_text(settings.triton_dir / TRITON_CONTROL_KEY))
+        loader = ModelLoader(
+            triton,
+            host=settings.triton_host,
+            port=settings.triton_port,
+            licensed=lambda: license_service.policy().licensed_models,
+        )
+        instance = Instance(
+            settings=settings,
+            pool=pool,
+            catalog=catalog,
+            credentials=credentials,
+            cache=cache,
+            billing=billing,
+            license=license_service,
+            loader=loader,
+            cameras=CameraService(pool, license_service, catalog),
+            telemetry=TelemetryService(pool, license_service, wanted_days=settings.retention_days),
+            inference=InferenceService(pool, license_service, catalog, loader, triton),
+            views=Views(pool, license_service, credentials, loader, catalog),
+            metrics=metrics,
+        )
+        metrics.registry.register(StateCollector(instance))
+        yield instance

@@ -1,0 +1,259 @@
+"""What travels over the instance API, beyond what the domain already names."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+
+from brinkbyte.kit.model import OpenWireModel, WireModel
+from brinkbyte.license.claims import Identifier
+from brinkbyte.license.modes import LicenseMode
+
+MAX_TELEMETRY_EVENTS = 500
+_MAX_JSON_BYTES = 8192
+
+
+def _bounded_json(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        data = json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        # Also text that is not Unicode, such as half a surrogate pair.
+        raise ValueError("not plain JSON") from None
+    if len(data) > _MAX_JSON_BYTES:
+        raise ValueError(f"larger than {_MAX_JSON_BYTES} bytes of JSON")
+    if b"\\u0000" in data:
+        raise ValueError("text with a NUL character")
+    return value
+
+
+Settings = Annotated[dict[str, Any], Field(max_length=64), AfterValidator(_bounded_json)]
+"""Free settings: at most 64 members and 8 KiB of JSON."""
+Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][\w.-]*$")]
+"""A short name: of a model, analytic, output, component, zone or label."""
+Label = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A share of the picture's width or height."""
+Point = tuple[Share, Share]
+Names = Annotated[tuple[Word, ...], Field(max_length=64)]
+
+
+class Pipeline(WireModel):
+    """What runs on a camera's pictures; every name needs the camera's license."""
+
+    models: Names = ()
+    analytics: Names = ()
+    outputs: Names = ()
+    settings: Settings = Field(default_factory=dict)
+
+
+class ComponentBody(WireModel):
+    """A part of a pipeline, by its name in the path.
+
+    ``type`` of a processor is an analytic, or ``inference`` with ``settings.model``; of a sink, an
+    output; of a source, free.
+    """
+
+    kind: Literal["source", "processor", "sink"]
+    type: Word
+    settings: Settings = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _named_model(self) -> ComponentBody:
+        if self.kind == "processor" and self.type == "inference":
+            model = self.settings.get("model")
+            if not isinstance(model, str):
+                raise ValueError("an inference processor needs settings.model, a model's name")
+        return self
+
+
+class ComponentItem(ComponentBody):
+    """A part of a pipeline."""
+
+    name: Word
+
+
+class LineZoneBody(WireModel):
+    """A line to be crossed."""
+
+    start: Point
+    end: Point
+    direction: Literal["both", "forward", "backward"] = "both"
+
+    @model_validator(mode="after")
+    def _has_length(self) -> LineZoneBody:
+        if self.start == self.end:
+            raise ValueError("start and end are the same point")
+        return self
+
+
+class LineZoneItem(LineZoneBody):
+    """A line to be crossed, with its name."""
+
+    name: Word
+
+
+class PolygonZoneBody(WireModel):
+    """An area."""
+
+    points: Annotated[tuple[Point, ...], Field(min_length=3, max_length=64)]
+
+
+class PolygonZoneItem(PolygonZoneBody):
+    """An area, with its name."""
+
+    name: Word
+
+
+class CameraBody(WireModel):
+    """A camera's whole configuration."""
+
+    name: Label = ""
+    hardware_id: Identifier | None = Field(
+        None, description="device it is on; the license's seat wins over it"
+    )
+    enabled: bool = True
+    pipeline: Pipeline = Pipeline()
+    components: Annotated[tuple[ComponentItem, ...], Field(max_length=64)] = ()
+    line_zones: Annotated[tuple[LineZoneItem, ...], Field(max_length=64)] = ()
+    polygon_zones: Annotated[tuple[PolygonZoneItem, ...], Field(max_length=64)] = ()
+
+    @model_validator(mode="after")
+    def _names_once(self) -> CameraBody:
+        for member in (self.components, self.line_zones, self.polygon_zones):
+            names = [item.name for item in member]
+            if len(set(names)) != len(names):
+                raise ValueError("a name of a component or zone comes twice")
+        return self
+
+
+class NewCamera(CameraBody):
+    """``POST /api/v1/cameras``."""
+
+    camera_id: Identifier
+
+
+class LicenseView(WireModel):
+    """What of a camera's license matters to whoever looks at the camera."""
+
+    licensed: bool
+    mode: LicenseMode
+    reason: str
+    message: str
+
+
+class CameraView(CameraBody):
+    """A camera as it is configured and licensed."""
+
+    camera_id: Identifier
+    license: LicenseView
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+class CameraPage(WireModel):
+    """Cameras ordered by id; ``next`` is the ``after`` of the next page."""
+
+    cameras: tuple[CameraView, ...]
+    next: str | None
+
+
+class TelemetryItem(WireModel):
+    """One thing that a camera saw, at its own time."""
+
+    kind: Word
+    occurred_at: AwareDatetime
+    label: Label = ""
+    track_id: Annotated[str, Field(max_length=128, pattern=r"^[^\x00]*$")] | None = None
+    zone: Word | None = None
+    score: Share | None = None
+    attributes: Settings = Field(default_factory=dict)
+
+
+class TelemetryBatch(WireModel):
+    """``POST /api/v1/telemetry``: what one camera of the calling device saw."""
+
+    camera_id: Identifier
+    events: Annotated[
+        tuple[TelemetryItem, ...], Field(min_length=1, max_length=MAX_TELEMETRY_EVENTS)
+    ]
+
+
+class TelemetryAnswer(WireModel):
+    """Answer 201: the events are kept and the call is metered."""
+
+    accepted: int
+    camera_id: str
+    event_id: str = Field(description="id of the metering event")
+
+
+class DetectionView(WireModel):
+    """One thing found in a frame; the box is left, top, right, bottom in pixels."""
+
+    box: tuple[float, float, float, float]
+    score: float
+    label: str
+
+
+class InferenceAnswer(WireModel):
+    """Answer 200: what the model found; the call is metered."""
+
+    camera_id: str
+    model: str
+    detections: tuple[DetectionView, ...]
+    event_id: str = Field(description="id of the metering event")
+
+
+class AggregateView(WireModel):
+    """Events of one kind and label of a camera in one hour or day."""
+
+    bucket: datetime
+    camera_id: str
+    kind: str
+    label: str
+    events: int
+    mean_score: float | None
+
+
+class Aggregates(WireModel):
+    """``GET /api/v1/telemetry/aggregates``."""
+
+    bucket: Literal["hour", "day"]
+    since: datetime
+    until: datetime
+    rows: tuple[AggregateView, ...]
+    truncated: bool = Field(description="there are more rows: ask for a shorter span")
+
+
+class HeartbeatBody(OpenWireModel):
+    """``POST /api/v1/license/heartbeat``; may be empty."""
+
+    version: Annotated[str, Field(max_length=64)] | None = None
+
+
+class HeartbeatReply(WireModel):
+    """Answer 200."""
+
+    hardware_id: str
+    mode: LicenseMode
+    online_seconds: int = Field(description="online this long without another heartbeat")
+
+
+class ValidationAnswer(WireModel):
+    """``POST /api/v1/license/validate/{camera_id}``."""
+
+    camera_id: str
+    valid: bool
+    mode: LicenseMode
+    reason: str
+    message: str
+    tier: str = Field(description="memory, redis, postgres, billing; none: nobody knew")
+    hardware_id: str | None
+    growth_packs: tuple[str, ...]
+    models: tuple[str, ...]
+    analytics: tuple[str, ...]
+    outputs: tuple[str, ...]
+    valid_until: int | None
+    upgrade_url: str | None

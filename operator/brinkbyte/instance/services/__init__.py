@@ -1,0 +1,1 @@
+"""The rules behind the endpoints; SQL is the store's, HTTP the endpoints'."""

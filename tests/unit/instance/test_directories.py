@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from brinkbyte.instance.credentials import Caller, Credentials
+from brinkbyte.instance.directories import WatchedDirectory
+from brinkbyte.instance.settings import read_text
+from support.instance_site import volume
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_swap_is_seen_once(tmp_path: Path) -> None:
+    directory = WatchedDirectory(tmp_path / "secret")
+    assert directory.changed()
+    assert not directory.changed()
+    volume(tmp_path / "secret", {"a": "1"})
+    assert directory.changed()
+    assert not directory.changed()
+    volume(tmp_path / "secret", {"a": "1"})
+    assert directory.changed()
+    directory.forget()
+    assert directory.changed()
+
+
+def test_plain_files_are_followed_too(tmp_path: Path) -> None:
+    directory = WatchedDirectory(tmp_path)
+    directory.changed()
+    (tmp_path / "a").write_text("1")
+    assert directory.changed()
+    (tmp_path / "a").unlink()
+    assert directory.changed()
+
+
+def test_text_of_missing_and_binary_files_is_none(tmp_path: Path) -> None:
+    assert read_text(tmp_path / "missing") is None
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    assert read_text(tmp_path / "binary") is None
+    (tmp_path / "blank").write_text(" \n")
+    assert read_text(tmp_path / "blank") is None
+
+
+def test_unknown_tokens_do_not_read_the_directories_every_time(tmp_path: Path) -> None:
+    clock = [0.0]
+    volume(tmp_path / "access", {"service-token": "one"})
+    credentials = Credentials(tmp_path / "access", tmp_path / "devices", monotonic=lambda: clock[0])
+    credentials.reload()
+    volume(tmp_path / "access", {"service-token": "two"})
+    assert credentials.authenticate("two") is None
+    clock[0] = 1.0
+    found = credentials.authenticate("two")
+    assert found is not None
+    assert (found.caller, found.credential_id) == (Caller.SERVICE, "service")
+    assert credentials.authenticate("one") is None
