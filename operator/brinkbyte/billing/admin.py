@@ -1,0 +1,300 @@
+"""What the vendor's people do to customers, from the command line (role ``brinkbyte_admin``)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+from brinkbyte.billing import audit
+from brinkbyte.billing.auth import Scope, Secrets, scope_names
+from brinkbyte.billing.customers import repository as customers
+from brinkbyte.billing.customers import service as customer_service
+from brinkbyte.billing.customers.schemas import Customer, CustomerCreate
+from brinkbyte.billing.db import Connection, Database, Row
+from brinkbyte.billing.instances import repository as instances
+from brinkbyte.billing.instances.service import free_instance
+from brinkbyte.billing.licenses import repository as license_rows
+from brinkbyte.billing.operators import add_operator_credential
+from brinkbyte.billing.quotas import service as quotas
+from brinkbyte.billing.settings import AdminSettings
+from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import service as subscription_service
+from brinkbyte.billing.subscriptions.schemas import Subscription, SubscriptionSet
+from brinkbyte.billing.subscriptions.standing import standing_of
+from brinkbyte.billing.usage import repository as ledger
+from brinkbyte.catalog import Catalog, CostLine, load_catalog
+from brinkbyte.kit.errors import PermanentError
+from brinkbyte.kit.pools import postgres_pool
+from brinkbyte.license.claims import Revocation, TokenKind
+
+ACTOR: Final = "cli"
+ALL_NUMBERS: Final = 2**53 - 1
+ENROLLMENT_LIFE: Final = timedelta(hours=24)
+OPERATOR_LIFE: Final = timedelta(days=365)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Admin:
+    """The administration of one database; methods raise PermanentError with what to do."""
+
+    database: Database
+    catalog: Catalog
+    secrets: Secrets | None
+    clock: Callable[[], float] = lambda: datetime.now(UTC).timestamp()
+
+    def _now(self) -> int:
+        return int(self.clock())
+
+    def _moment(self) -> datetime:
+        return datetime.fromtimestamp(self._now(), UTC)
+
+    def _need_secrets(self) -> Secrets:
+        if self.secrets is None:
+            raise PermanentError(
+                "set BRINKBYTE_PEPPER (or BRINKBYTE_PEPPER_FILE) to the server's: secrets are "
+                "stored under it",
+                reason="PepperMissing",
+            )
+        return self.secrets
+
+    async def _require(self, connection: Connection, customer_id: str) -> Row:
+        row = await customers.lock(connection, customer_id)
+        if row is None:
+            raise customer_service.unknown_customer(customer_id)
+        return row
+
+    async def create_customer(self, request: CustomerCreate) -> Customer:
+        """Create a customer; again with the same name is fine."""
+        async with self.database.tenant(request.customer_id) as connection:
+            return await customer_service.create_in(
+                connection, request, actor=ACTOR, now=self._now()
+            )
+
+    async def set_subscription(self, request: SubscriptionSet) -> Subscription:
+        """Set what a customer has bought."""
+        async with self.database.tenant(request.customer_id) as connection:
+            return await subscription_service.set_in(
+                connection, self.catalog, request, actor=ACTOR, now=self._now()
+            )
+
+    async def create_enrollment(
+        self, customer_id: str, *, replace: bool = False, life: timedelta = ENROLLMENT_LIFE
+    ) -> tuple[str, datetime]:
+        """Make a one-time enrollment token; returns it and its end. It is shown only now."""
+        secrets = self._need_secrets()
+        token, credential_id = secrets.create("enrollment"), uuid4()
+        end = self._moment() + life
+        async with self.database.tenant(customer_id) as connection:
+            await self._require(connection, customer_id)
+            await instances.add_credential(
+                connection,
+                customer_id,
+                credential_id,
+                kind="enrollment",
+                instance_id=None,
+                secret_hash=secrets.hash(token),
+                scopes=scope_names([Scope.ENROLL]),
+                families=(),
+                now=self._moment(),
+                expires_at=end,
+            )
+            await instances.add_enrollment(
+                connection, customer_id, credential_id, replace=replace, now=self._moment()
+            )
+            await audit.record(
+                connection,
+                customer_id,
+                now=self._now(),
+                actor=ACTOR,
+                action="enrollment.created",
+                subject=str(credential_id),
+                details={"replace": replace},
+            )
+        return token, end
+
+    async def create_operator(self, name: str) -> str:
+        """Make a credential of the vendor's own; returns the secret. It is shown only now."""
+        secrets = self._need_secrets()
+        secret = secrets.create("operator")
+        async with self.database.nobody() as connection:
+            await add_operator_credential(
+                connection,
+                name=name,
+                secret_hash=secrets.hash(secret),
+                scopes=scope_names([Scope.VENDOR]),
+                now=self._moment(),
+                expires_at=self._moment() + OPERATOR_LIFE,
+            )
+        return secret
+
+    async def list_instances(self) -> list[Row]:
+        """Return every instance of every customer, newest first."""
+        async with self.database.nobody() as connection:
+            return await instances.all_instances(connection)
+
+    async def free_instance(self, instance_id: str) -> bool:
+        """End an instance that will not come back, and free what it holds."""
+        found = [i for i in await self.list_instances() if i["instance_id"] == instance_id]
+        if not found:
+            raise PermanentError(
+                f"there is no instance {instance_id}; list them with `billing admin instances "
+                "list`",
+                reason="UnknownInstance",
+            )
+        tenant_id = found[0]["tenant_id"]
+        async with self.database.tenant(tenant_id) as connection:
+            ended = await free_instance(
+                connection,
+                tenant_id,
+                instance_id,
+                reason="Freed",
+                actor=ACTOR,
+                now=self._now(),
+            )
+            await instances.revoke_credentials(connection, tenant_id, instance_id, self._moment())
+        return ended
+
+    async def revoke(
+        self, customer_id: str, *, camera_id: str | None = None, reason: str, undo: bool = False
+    ) -> None:
+        """Revoke a customer's license, or one camera's; ``undo`` takes it back."""
+        kind = TokenKind.LICENSE if camera_id is None else TokenKind.CAMERA
+        subject = camera_id or customer_id
+        async with self.database.tenant(customer_id) as connection:
+            await self._require(connection, customer_id)
+            if undo:
+                if not await license_rows.unrevoke(connection, customer_id, kind, subject):
+                    raise PermanentError(
+                        f"{kind} {subject} is not revoked; nothing to take back",
+                        reason="NotRevoked",
+                    )
+            else:
+                await license_rows.revoke(
+                    connection,
+                    customer_id,
+                    Revocation(kind=kind, subject=subject, up_to=ALL_NUMBERS),
+                    reason,
+                    self._now(),
+                )
+            await audit.record(
+                connection,
+                customer_id,
+                now=self._now(),
+                actor=ACTOR,
+                action="revocation.removed" if undo else "revocation.added",
+                subject=subject,
+                details={"kind": kind.value, "reason": reason},
+            )
+
+    async def ledger(self, customer_id: str) -> dict[str, Any]:
+        """Return the ledger of a customer: events with their keys, batches, receipts."""
+        async with self.database.tenant(customer_id) as connection:
+            await self._require(connection, customer_id)
+            events = await ledger.events(connection, customer_id)
+            batches = await ledger.batches(connection, customer_id)
+            quarantined = await ledger.quarantined(connection, customer_id)
+        return {
+            "customerId": customer_id,
+            "events": [
+                {
+                    "id": str(row["id"]),
+                    "key": row["key"],
+                    "meter": row["meter"],
+                    "quantity": format(row["quantity"].normalize(), "f"),
+                    "occurredAt": row["occurred_at"].isoformat(),
+                    "cameraId": row["camera_id"],
+                    "hardwareId": row["hardware_id"],
+                    "attributes": row["attributes"],
+                    "instance": row["instance_id"],
+                    "epoch": None if row["epoch"] is None else str(row["epoch"]),
+                    "batchNo": row["batch_no"],
+                }
+                for row in events
+            ],
+            "batches": [
+                {
+                    "instance": row["instance_id"],
+                    "epoch": str(row["epoch"]),
+                    "batchNo": row["batch_no"],
+                    "count": row["count"],
+                    "inserted": row["inserted"],
+                    "quarantined": row["quarantined"],
+                    "chainHash": bytes(row["chain_hash"]).hex(),
+                    "receipt": row["receipt"],
+                    "receivedAt": row["received_at"].isoformat(),
+                }
+                for row in batches
+            ],
+            "quarantined": [
+                {
+                    "eventId": row["event_id"],
+                    "reason": row["reason"],
+                    "epoch": None if row["epoch"] is None else str(row["epoch"]),
+                    "batchNo": row["batch_no"],
+                }
+                for row in quarantined
+            ],
+        }
+
+    async def cost(self, customer_id: str) -> tuple[quotas.PeriodUsage, tuple[CostLine, ...]]:
+        """Return what a customer used this period and what it costs so far."""
+        async with self.database.tenant(customer_id) as connection:
+            await self._require(connection, customer_id)
+            standing = standing_of(await subscriptions.live(connection, customer_id))
+            usage = await quotas.period_usage(
+                connection, self.catalog, customer_id, standing, self._now()
+            )
+        return usage, quotas.cost_so_far(self.catalog, standing, usage)
+
+
+def cost_document(
+    catalog: Catalog, usage: quotas.PeriodUsage, lines: tuple[CostLine, ...]
+) -> dict[str, Any]:
+    """Return cost and usage as plain data; money and quantities as decimal text."""
+    return {
+        "currency": catalog.currency,
+        "periodStart": usage.start.isoformat(),
+        "periodEnd": usage.end.isoformat(),
+        "usage": {
+            name: format(value.normalize(), "f") for name, value in sorted(usage.used.items())
+        },
+        "lines": [
+            {
+                "line": line.line,
+                "kind": line.kind,
+                "description": line.description,
+                "quantity": format(line.quantity.normalize(), "f"),
+                "unitPrice": None if line.unit_price is None else str(line.unit_price),
+                "per": line.per,
+                "amount": str(line.amount),
+            }
+            for line in lines
+        ],
+        "total": str(sum((line.amount for line in lines), Decimal("0.00"))),
+    }
+
+
+def with_admin(settings: AdminSettings, work: Callable[[Admin], Awaitable[T]]) -> T:
+    """Run some administration and close everything behind it."""
+
+    async def run() -> T:
+        async with postgres_pool(
+            settings.admin_database_url.get_secret_value(), max_size=2, name="brinkbyte-admin"
+        ) as pool:
+            pepper = settings.pepper
+            return await work(
+                Admin(
+                    Database(pool),
+                    load_catalog(settings.catalog),
+                    None if pepper is None else Secrets(pepper.get_secret_value()),
+                )
+            )
+
+    return asyncio.run(run())

@@ -1,0 +1,193 @@
+"""Who is calling, and may they: every credential and every scope is checked here.
+
+A secret is ``bbi_…`` (instance), ``bbe_…`` (one-time enrollment) or ``bbv_…`` (vendor). Only its
+HMAC-SHA256 under the pepper is stored, so a copy of the database holds nothing that can be sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, Literal
+from uuid import UUID
+
+from fastapi import Request
+
+from brinkbyte.billing.db import Connection
+from brinkbyte.kit.problem import ProblemError
+
+if TYPE_CHECKING:
+    from brinkbyte.billing.context import Context
+
+_SECRET_BYTES: Final = 32
+_MAX_SECRET_LENGTH: Final = 256
+Kind = Literal["instance", "enrollment", "operator"]
+_PREFIX: Final[dict[Kind, str]] = {"instance": "bbi", "enrollment": "bbe", "operator": "bbv"}
+
+
+class Scope(StrEnum):
+    """What a credential may be used for."""
+
+    ENROLL = "enroll"
+    INSTANCE_ADMIN = "instance:admin"
+    INVENTORY = "inventory:write"
+    TOKENS = "tokens:read"
+    HEARTBEAT = "heartbeat:write"
+    VALIDATE = "licenses:validate"
+    USAGE = "usage:write"
+    VENDOR = "vendor:admin"
+
+
+INSTANCE_SCOPES: Final = (
+    Scope.INSTANCE_ADMIN,
+    Scope.INVENTORY,
+    Scope.TOKENS,
+    Scope.HEARTBEAT,
+    Scope.VALIDATE,
+    Scope.USAGE,
+)
+INSTANCE_FAMILIES: Final = ("vision", "fleet")
+"""Product lines whose meters a customer instance reports."""
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A credential as it was found."""
+
+    credential_id: UUID
+    kind: Kind
+    tenant_id: str | None
+    instance_id: str | None
+    scopes: frozenset[str]
+    families: frozenset[str]
+    expires_at: datetime
+    revoked_at: datetime | None
+    instance_ended: bool
+
+
+@dataclass(frozen=True)
+class InstanceCaller:
+    """A customer instance, or the operator that acts for it."""
+
+    tenant_id: str
+    instance_id: str
+    credential_id: UUID
+    families: frozenset[str]
+
+    @property
+    def actor(self) -> str:
+        """Name in the audit log."""
+        return f"instance:{self.instance_id}"
+
+
+class Secrets:
+    """Makes API secrets and the hashes under which they are stored."""
+
+    def __init__(self, pepper: str) -> None:
+        self._pepper = pepper.encode()
+
+    def hash(self, secret: str) -> bytes:
+        """Return the HMAC-SHA256 of a secret."""
+        return hmac.digest(self._pepper, secret.encode("utf-8", "surrogatepass"), hashlib.sha256)
+
+    def create(self, kind: Kind) -> str:
+        """Return a new secret of 256 random bits."""
+        return f"{_PREFIX[kind]}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+
+
+async def find_credential(connection: Connection, secret_hash: bytes) -> Credential | None:
+    """Look a credential up by the hash of its secret, across tenants."""
+    cursor = await connection.execute("SELECT * FROM find_credential(%s)", [secret_hash])
+    row = await cursor.fetchone()
+    if row is None:
+        return None
+    return Credential(
+        credential_id=row["credential_id"],
+        kind=row["kind"],
+        tenant_id=row["tenant_id"],
+        instance_id=row["instance_id"],
+        scopes=frozenset(row["scopes"]),
+        families=frozenset(row["families"]),
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+        instance_ended=row["instance_ended_at"] is not None,
+    )
+
+
+def _unauthorized(detail: str, reason: str) -> ProblemError:
+    return ProblemError(401, detail, reason=reason, headers={"WWW-Authenticate": "Bearer"})
+
+
+async def authenticate(request: Request, scope: Scope) -> Credential:
+    """Return the caller's credential if it is good and has the scope.
+
+    Raises:
+        ProblemError: 401 ``Unauthorized``, ``CredentialExpired`` or ``CredentialRevoked``; 403
+            ``MissingScope``.
+    """
+    context: Context = request.app.state.context
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not 0 < len(secret) <= _MAX_SECRET_LENGTH:
+        raise _unauthorized("send `Authorization: Bearer <credential>`", "Unauthorized")
+    async with context.database.nobody() as connection:
+        found = await find_credential(connection, context.secrets.hash(secret.strip()))
+    if found is None:
+        raise _unauthorized("the credential is not known here; enroll again", "Unauthorized")
+    if found.revoked_at is not None:
+        raise _unauthorized("the credential was revoked; enroll again", "CredentialRevoked")
+    if found.expires_at <= datetime.fromtimestamp(context.now(), UTC):
+        raise _unauthorized("the credential has ended; enroll again", "CredentialExpired")
+    if scope not in found.scopes:
+        raise ProblemError(
+            403,
+            f"the credential lacks the scope {scope}; use one that has it",
+            reason="MissingScope",
+            scope=scope,
+        )
+    return found
+
+
+def instance_caller(
+    scope: Scope, *, ended: bool = False
+) -> Callable[[Request], Awaitable[InstanceCaller]]:
+    """Return a dependency that admits instance credentials with a scope.
+
+    Args:
+        scope: what the endpoint needs.
+        ended: also admit an instance that has ended (so that ending it can be repeated).
+    """
+
+    async def check(request: Request) -> InstanceCaller:
+        found = await authenticate(request, scope)
+        if found.tenant_id is None or found.instance_id is None:
+            raise ProblemError(
+                403, "this call is for instances; use an instance credential", reason="MissingScope"
+            )
+        if found.instance_ended and not ended:
+            raise ProblemError(
+                403,
+                "this instance has ended: it was removed, or enrolled again elsewhere; enroll "
+                "again with a new token",
+                reason="InstanceEnded",
+            )
+        return InstanceCaller(
+            found.tenant_id, found.instance_id, found.credential_id, found.families
+        )
+
+    return check
+
+
+async def vendor_caller(request: Request) -> str:
+    """Admit the vendor's own credentials; returns the actor's name in the audit log."""
+    found = await authenticate(request, Scope.VENDOR)
+    return f"operator:{found.credential_id}"
+
+
+def scope_names(scopes: Sequence[Scope]) -> list[str]:
+    """Return scopes as they are stored."""
+    return [scope.value for scope in scopes]

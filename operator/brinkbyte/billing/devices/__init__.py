@@ -1,0 +1,1 @@
+"""Devices: the EdgeDevices that a customer's cluster declares."""

@@ -1,0 +1,70 @@
+"""Reading request bodies: bounded, validated once, never a 500."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+from fastapi import Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from brinkbyte.kit.problem import ProblemError
+
+SMALL_BODY: Final = 256 * 1024
+LARGE_BODY: Final = 32 * 1024 * 1024
+
+M = TypeVar("M", bound=BaseModel)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return the body.
+
+    Raises:
+        ProblemError: 413 when it is longer than ``limit`` bytes.
+    """
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise ProblemError(
+                413,
+                f"the body is longer than {limit} bytes; send less at once",
+                reason="BodyTooLarge",
+            )
+    return bytes(body)
+
+
+def json_body(model: type[M], limit: int = SMALL_BODY) -> Callable[[Request], Awaitable[M]]:
+    """Return a dependency that reads and validates a JSON body."""
+
+    async def read(request: Request) -> M:
+        body = await read_body(request, limit)
+        try:
+            return model.model_validate_json(body)
+        except ValidationError as error:
+            raise invalid(error) from None
+
+    return read
+
+
+def invalid(error: ValidationError) -> RequestValidationError:
+    """Turn a model's refusal into the answer's form; at most 20 fields are named."""
+    return RequestValidationError(
+        [
+            {"loc": ("body", *(_printable(part) for part in item["loc"])), "msg": item["msg"]}
+            for item in error.errors(include_url=False, include_context=False, include_input=False)[
+                :20
+            ]
+        ]
+    )
+
+
+def _printable(part: int | str) -> int | str:
+    return part if isinstance(part, int) else part.encode("ascii", "replace").decode()[:100]
+
+
+def described_body(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the ``openapi_extra`` of an endpoint whose body :func:`json_body` reads."""
+    schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}

@@ -1,0 +1,1 @@
+"""Instances: enrollment, credentials, key pairs, heartbeats."""

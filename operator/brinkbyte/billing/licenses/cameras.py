@@ -1,0 +1,87 @@
+"""Camera licenses: cut what is new, changed or near its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from brinkbyte.billing.context import Context
+from brinkbyte.billing.db import Connection
+from brinkbyte.billing.licenses import documents, issue, repository
+from brinkbyte.billing.licenses.holdings import Allocation, Bought, Camera
+from brinkbyte.billing.licenses.issue import Customer, Issued
+from brinkbyte.billing.licenses.repository import CameraToken
+from brinkbyte.license.claims import Grant
+
+
+class CameraIssuer:
+    """Cuts camera licenses; keeps what is stored of each."""
+
+    def __init__(
+        self,
+        context: Context,
+        customer: Customer,
+        bought: Bought,
+        stored: Mapping[str, CameraToken],
+    ) -> None:
+        self.tokens = dict(stored)
+        self._context = context
+        self._customer = customer
+        self._bought = bought
+        self._grants: dict[tuple[str, ...], Grant] = {}
+
+    def _grant(self, packs: tuple[str, ...]) -> Grant:
+        if packs not in self._grants:
+            all_packs = sorted({*packs, *self._customer.entitlements.tenant_packs})
+            self._grants[packs] = issue.grant_of(self._context.catalog, all_packs, base=True)
+        return self._grants[packs]
+
+    async def issue(
+        self,
+        connection: Connection,
+        outcome: Allocation,
+        cameras: Mapping[str, Camera],
+        held: Mapping[str, int],
+        *,
+        seats_sequence: int,
+    ) -> set[str]:
+        """Cut what is new, changed, or near its end; returns the camera ids."""
+        if not self._bought.active:
+            return set()
+        now, clock = self._context.now(), self._context.clock()
+        newest_held = {
+            cameras[name].camera_id: sequence for name, sequence in held.items() if sequence
+        }
+        claims, hashes = [], {}
+        for seat in outcome.live_seats:
+            before = self.tokens.get(seat.camera_id, CameraToken())
+            grant = self._grant(seat.packs)
+            wanted = issue.camera_hash(self._customer, seat, grant)
+            end = issue.camera_end(self._customer, seat, now)
+            stored = Issued(before.sequence, 0, before.content_hash, before.expires_at)
+            behind = (
+                before.sequence
+                < newest_held.get(seat.camera_id, 0)
+                <= int(clock * documents.MICROSECOND)
+            )
+            if issue.must_issue(stored, wanted, end, now) or (behind and end > now):
+                hashes[seat.camera_id] = wanted
+                claims.append(
+                    issue.camera_claims(
+                        self._customer,
+                        seat,
+                        grant,
+                        now=now,
+                        sequence=issue.next_sequence(before.sequence, clock),
+                        seats_sequence=seats_sequence,
+                    )
+                )
+        if not claims:
+            return set()
+        signed = await documents.sign_all(self._context, claims)
+        made = {
+            c.camera_id: CameraToken(c.camera_sequence, hashes[c.camera_id], c.exp, token)
+            for c, token in zip(claims, signed, strict=True)
+        }
+        await repository.save_camera_tokens(connection, self._customer.tenant_id, made)
+        self.tokens.update(made)
+        return set(made)

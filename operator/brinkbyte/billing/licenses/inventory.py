@@ -1,0 +1,375 @@
+"""The inventory: what a cluster declares, against what the customer bought, in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from uuid import uuid4
+
+from brinkbyte.billing import audit
+from brinkbyte.billing.auth import InstanceCaller
+from brinkbyte.billing.context import Context
+from brinkbyte.billing.db import Connection
+from brinkbyte.billing.devices import repository as device_rows
+from brinkbyte.billing.instances import repository as instances
+from brinkbyte.billing.licenses import documents, issue, repository
+from brinkbyte.billing.licenses.allocation import allocate
+from brinkbyte.billing.licenses.bought import bought_of, skus_of
+from brinkbyte.billing.licenses.cameras import CameraIssuer
+from brinkbyte.billing.licenses.holdings import (
+    Allocation,
+    Bought,
+    Camera,
+    Decision,
+    Device,
+    HeldSeat,
+)
+from brinkbyte.billing.licenses.issue import Customer, Issued
+from brinkbyte.billing.licenses.repository import CameraToken
+from brinkbyte.kit.failpoints import failpoint
+from brinkbyte.kit.problem import ProblemError
+from brinkbyte.license.claims import Revocation, TokenKind
+from brinkbyte.license.wire import (
+    CameraResult,
+    DeviceResult,
+    InventoryAnswer,
+    InventoryRequest,
+    Use,
+)
+
+_MESSAGE_LENGTH = 400
+
+
+@dataclass(frozen=True)
+class State:
+    """What is stored of a customer's cluster."""
+
+    revision: int
+    devices: dict[str, Device]
+    cameras: dict[str, Camera]
+    seats: dict[str, HeldSeat]
+    tokens: dict[str, CameraToken]
+    revocations: list[Revocation]
+    issued: dict[TokenKind, Issued]
+
+
+async def load_state(connection: Connection, customer: Customer) -> State:
+    """Read what is stored."""
+    tenant_id, instance_id = customer.tenant_id, customer.instance.instance_id
+    instance = await instances.find(connection, tenant_id, instance_id)
+    seats, tokens = await repository.seats(connection, tenant_id)
+    return State(
+        revision=0 if instance is None else instance["inventory_revision"],
+        devices={d.name: d for d in await device_rows.declared(connection, tenant_id)},
+        cameras={c.name: c for c in await repository.declared_cameras(connection, tenant_id)},
+        seats=seats,
+        tokens=tokens,
+        revocations=await repository.revocations(connection, tenant_id),
+        issued=await repository.issued(connection, tenant_id, instance_id),
+    )
+
+
+def declared_after(
+    state: State, request: InventoryRequest
+) -> tuple[dict[str, Device], dict[str, Camera]]:
+    """Return the complete declared set after a complete or delta inventory.
+
+    Raises:
+        ProblemError: 409 ``RevisionMismatch``; 422 for one resource sent twice.
+    """
+    devices = {
+        item.name: Device(
+            name=item.name,
+            uid=item.uid,
+            hardware_id=item.hardware_id,
+            tier=item.management_tier,
+            site=item.site,
+            created_at=item.created_at,
+            registered_at=_registration(state, item.name, item.hardware_id),
+        )
+        for item in request.devices
+    }
+    cameras = {
+        item.name: Camera(
+            name=item.name,
+            uid=item.uid,
+            camera_id=item.camera_id,
+            hardware_id=item.hardware_id,
+            mode=item.mode,
+            packs=tuple(sorted(set(item.growth_packs))),
+            created_at=item.created_at,
+        )
+        for item in request.cameras
+    }
+    if len(devices) != len(request.devices) or len(cameras) != len(request.cameras):
+        raise ProblemError(
+            422, "a resource name is there twice; send each resource once", reason="InvalidRequest"
+        )
+    if request.base_revision is None:
+        return devices, cameras
+    if request.base_revision != state.revision or state.revision == 0:
+        raise _mismatch(state)
+    gone_devices, gone_cameras = set(request.removed_devices), set(request.removed_cameras)
+    kept_devices = {n: d for n, d in state.devices.items() if d.hardware_id not in gone_devices}
+    kept_cameras = {n: c for n, c in state.cameras.items() if c.camera_id not in gone_cameras}
+    # One id removed that two resources claim: only the complete set says which one stays.
+    if len(state.devices) - len(kept_devices) > len(gone_devices) or len(state.cameras) - len(
+        kept_cameras
+    ) > len(gone_cameras):
+        raise _mismatch(state)
+    return {**kept_devices, **devices}, {**kept_cameras, **cameras}
+
+
+def _registration(state: State, name: str, hardware_id: str) -> int | None:
+    before = state.devices.get(name)
+    if before is not None and before.hardware_id == hardware_id:
+        return before.registered_at
+    # A resource of another name took the device over in one go: the registration goes with it.
+    return next(
+        (
+            d.registered_at
+            for d in state.devices.values()
+            if d.hardware_id == hardware_id and d.registered_at is not None
+        ),
+        None,
+    )
+
+
+def _mismatch(state: State) -> ProblemError:
+    return ProblemError(
+        409,
+        "the base revision is not the newest; send the complete set with baseRevision null",
+        reason="RevisionMismatch",
+        revision=state.revision,
+    )
+
+
+async def put_inventory(
+    context: Context, caller: InstanceCaller, request: InventoryRequest
+) -> InventoryAnswer:
+    """Take in an inventory and answer with licenses for what is new or changed."""
+    now = context.now()
+    async with context.database.tenant(caller.tenant_id) as connection:
+        customer = await documents.load_customer(
+            connection, context, caller.tenant_id, caller.instance_id, lock=True
+        )
+        state = await load_state(connection, customer)
+        devices, cameras = declared_after(state, request)
+        bought = bought_of(context.catalog, customer, state.revocations, now=now)
+        slots = await repository.trial_slots(connection, caller.tenant_id)
+        outcome = allocate(
+            devices.values(),
+            list(cameras.values()),
+            state.seats.values(),
+            slots,
+            bought,
+            now=now,
+            new_seat_id=lambda: f"seat-{uuid4()}",
+        )
+        cameras = {
+            name: replace(camera, reason=outcome.camera_decisions[name].reason)
+            for name, camera in cameras.items()
+        }
+        changed = await _save(
+            connection, context, caller, state, outcome=outcome, cameras=cameras, bought=bought
+        )
+        if {slot.slot: slot for slot in slots} != outcome.slots:
+            await repository.save_trial_slots(connection, caller.tenant_id, outcome.slots.values())
+        seats = outcome.live_seats
+        issued = await documents.issue_documents(
+            connection,
+            context,
+            customer,
+            state.issued,
+            documents.stale_documents(
+                context,
+                customer,
+                state.issued,
+                seats=seats,
+                devices=documents.device_order(outcome.devices.values()),
+                entries=state.revocations,
+                held=request.held,
+            ),
+        )
+        held = {camera.name: camera.held_sequence for camera in request.cameras}
+        issuer = CameraIssuer(context, customer, bought, state.tokens)
+        fresh = await issuer.issue(
+            connection,
+            outcome,
+            cameras,
+            held,
+            seats_sequence=issued.get(TokenKind.SEATS, Issued()).sequence,
+        )
+        revision = state.revision
+        if changed or fresh or revision == 0:
+            revision = issue.next_sequence(state.revision, context.clock())
+            await instances.set_revision(connection, caller.tenant_id, caller.instance_id, revision)
+        answer = InventoryAnswer(
+            server_time=now,
+            **documents.newer(context, issued, request.held),
+            revision=revision,
+            devices=_device_results(request, state, outcome),
+            cameras=await _camera_results(
+                connection,
+                caller,
+                request,
+                state,
+                outcome=outcome,
+                cameras=cameras,
+                issuer=issuer,
+            ),
+            device_use=_device_use(outcome, bought),
+            camera_use=Use(used=len(seats), limit=bought.base_seats + bought.trial_seats),
+            refresh_after=issue.REFRESH_AFTER,
+        )
+        failpoint("inventory.before_commit")
+    failpoint("inventory.committed")
+    context.metrics.inventories.inc()
+    return answer
+
+
+async def _save(
+    connection: Connection,
+    context: Context,
+    caller: InstanceCaller,
+    state: State,
+    *,
+    outcome: Allocation,
+    cameras: Mapping[str, Camera],
+    bought: Bought,
+) -> bool:
+    """Write what changed; returns whether anything did."""
+    tenant_id, now = caller.tenant_id, context.now()
+    gone_devices = state.devices.keys() - outcome.devices.keys()
+    new_devices = [d for n, d in outcome.devices.items() if state.devices.get(n) != d]
+    gone_cameras = state.cameras.keys() - cameras.keys()
+    new_cameras = [c for n, c in cameras.items() if state.cameras.get(n) != c]
+    gone_seats = state.seats.keys() - outcome.seats.keys()
+    new_seats = [s for c, s in outcome.seats.items() if state.seats.get(c) != s]
+    if gone_devices:
+        await device_rows.remove(connection, tenant_id, gone_devices)
+    if new_devices:
+        await device_rows.save(connection, tenant_id, new_devices)
+    if gone_cameras:
+        await repository.remove_cameras(connection, tenant_id, gone_cameras)
+    if new_cameras:
+        await repository.save_cameras(connection, tenant_id, new_cameras)
+    if gone_seats:
+        await repository.remove_seats(connection, tenant_id, gone_seats)
+    if new_seats:
+        skus = {seat.camera_id: skus_of(seat, bought) for seat in new_seats}
+        await repository.save_seats(connection, tenant_id, new_seats, skus)
+    if outcome.history:
+        await repository.add_history(connection, tenant_id, outcome.history, now)
+    changes = {
+        "devices": len(new_devices),
+        "devicesRemoved": len(gone_devices),
+        "cameras": len(new_cameras),
+        "camerasRemoved": len(gone_cameras),
+        "seats": len(new_seats),
+    }
+    if not any(changes.values()):
+        return bool(gone_seats)
+    await audit.record(
+        connection,
+        tenant_id,
+        now=now,
+        actor=caller.actor,
+        action="inventory.changed",
+        subject=caller.instance_id,
+        details=changes,
+    )
+    return True
+
+
+def _device_use(outcome: Allocation, bought: Bought) -> Use:
+    used = sum(device.registered_at is not None for device in outcome.devices.values())
+    if bought.tier_limits is not None:
+        return Use(used=used, limit=sum(bought.tier_limits.values()))
+    return Use(used=used, limit=bought.device_limit)
+
+
+def _use(decision: Decision) -> Use | None:
+    return Use(used=decision.used, limit=decision.limit) if decision.used is not None else None
+
+
+def _device_results(
+    request: InventoryRequest, state: State, outcome: Allocation
+) -> tuple[DeviceResult, ...]:
+    names = [item.name for item in request.devices]
+    sent = set(names)
+    names += [
+        name
+        for name, device in outcome.devices.items()
+        if name not in sent and state.devices.get(name) != device
+    ]
+    results = []
+    for name in names:
+        decision = outcome.device_decisions[name]
+        results.append(
+            DeviceResult(
+                hardware_id=outcome.devices[name].hardware_id,
+                status="registered" if decision.accepted else "refused",
+                reason=decision.reason,
+                message=decision.message[:_MESSAGE_LENGTH],
+                use=_use(decision),
+            )
+        )
+    return tuple(results)
+
+
+async def _camera_results(
+    connection: Connection,
+    caller: InstanceCaller,
+    request: InventoryRequest,
+    state: State,
+    *,
+    outcome: Allocation,
+    cameras: Mapping[str, Camera],
+    issuer: CameraIssuer,
+) -> tuple[CameraResult, ...]:
+    held = {item.name: item.held_sequence for item in request.cameras}
+    names = list(held)
+    for name, camera in cameras.items():
+        if name not in held:
+            before = state.tokens.get(camera.camera_id, CameraToken()).sequence
+            after = issuer.tokens.get(camera.camera_id, CameraToken()).sequence
+            if state.cameras.get(name) != camera or before != after:
+                names.append(name)
+                held[name] = before
+    accepted = [name for name in names if outcome.camera_decisions[name].accepted]
+    missing = [
+        cameras[name].camera_id
+        for name in accepted
+        if issuer.tokens[cameras[name].camera_id].sequence != held[name]
+        and issuer.tokens[cameras[name].camera_id].token is None
+    ]
+    stored = (
+        await repository.camera_tokens(connection, caller.tenant_id, missing) if missing else {}
+    )
+    results = []
+    for name in names:
+        camera, decision = cameras[name], outcome.camera_decisions[name]
+        if not decision.accepted:
+            results.append(
+                CameraResult(
+                    camera_id=camera.camera_id,
+                    status="refused",
+                    reason=decision.reason,
+                    message=decision.message[:_MESSAGE_LENGTH],
+                    sku=decision.sku or None,
+                    use=_use(decision),
+                )
+            )
+            continue
+        token = issuer.tokens[camera.camera_id]
+        unchanged = token.sequence == held[name]
+        results.append(
+            CameraResult(
+                camera_id=camera.camera_id,
+                status="unchanged" if unchanged else "issued",
+                token=None if unchanged else token.token or stored[camera.camera_id],
+                seat=outcome.seats[camera.camera_id].seat_id,
+            )
+        )
+    return tuple(results)

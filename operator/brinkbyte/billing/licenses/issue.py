@@ -1,0 +1,265 @@
+"""The claims of every license document, and when a document is cut anew. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import uuid4
+
+from brinkbyte.billing.licenses.holdings import HeldSeat
+from brinkbyte.billing.subscriptions.standing import Standing
+from brinkbyte.catalog import Catalog, Entitlements, grants
+from brinkbyte.kit.canonical import canonical_json
+from brinkbyte.license.claims import (
+    ISSUER,
+    CameraClaims,
+    CameraMode,
+    Claims,
+    Confirmation,
+    Features,
+    Flags,
+    Grant,
+    LicenseClaims,
+    Limits,
+    Revocation,
+    RevocationsClaims,
+    SeatsClaims,
+    Subscription,
+    Trial,
+)
+from brinkbyte.license.seats import Seat, pack_seats
+
+DAY: Final = 86_400
+TOKEN_SECONDS: Final = 45 * DAY
+RENEW_BELOW: Final = 31 * DAY
+RENEW_GAIN: Final = DAY
+REFRESH_AFTER: Final = 3600
+_VOLATILE: Final = frozenset(
+    {
+        "iat", "nbf", "exp", "jti", "issuedAt", "expiresAt", "licenseSequence", "seatsSequence",
+        "cameraSequence", "revocationSequence",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Instance:
+    """Whom tokens are cut for."""
+
+    instance_id: str
+    key_id: str
+    cluster_fingerprint: str
+
+
+@dataclass(frozen=True)
+class Customer:
+    """Everything that the documents of a customer say."""
+
+    tenant_id: str
+    name: str
+    flags: Mapping[str, bool]
+    standing: Standing
+    entitlements: Entitlements
+    instance: Instance
+
+
+@dataclass(frozen=True)
+class Issued:
+    """What is stored of the newest document of a kind; ``sequence`` 0: none yet."""
+
+    sequence: int = 0
+    content_sequence: int = 0
+    content_hash: bytes = b""
+    expires_at: int = 0
+    token: str = ""
+
+
+def next_sequence(stored: int, now: float) -> int:
+    """Return the next number: a restored database never falls behind the field.
+
+    Args:
+        stored: highest number known.
+        now: Unix seconds, with fraction.
+    """
+    return max(stored + 1, int(now * 1_000_000))
+
+
+def content_hash(claims: Claims, *, least_revocations: int | None = None) -> bytes:
+    """Return the hash of what a document says, times and numbers left out."""
+    said = {k: v for k, v in claims.model_dump(mode="json").items() if k not in _VOLATILE}
+    if least_revocations is not None:
+        said["leastRevocations"] = least_revocations
+    return hashlib.sha256(canonical_json(said)).digest()
+
+
+def end_of(issued: int, *ends: int | None) -> int:
+    """Return ``min(iat + 45 days, hard ends)``."""
+    return min([issued + TOKEN_SECONDS, *(end for end in ends if end is not None)])
+
+
+def must_issue(stored: Issued, wanted_hash: bytes, wanted_end: int, now: int) -> bool:
+    """Tell whether a document is cut anew: other content, or a renewal that gains a day."""
+    if wanted_end <= now:
+        return False
+    if stored.sequence == 0 or stored.content_hash != wanted_hash:
+        return True
+    return stored.expires_at - now < RENEW_BELOW and wanted_end - stored.expires_at >= RENEW_GAIN
+
+
+def _common(customer: Customer, subject: str, now: int, end: int) -> dict[str, Any]:
+    return {
+        "iss": ISSUER,
+        "sub": subject,
+        "aud": customer.instance.instance_id,
+        "jti": str(uuid4()),
+        "iat": now,
+        "nbf": now,
+        "exp": end,
+    }
+
+
+def grant_of(catalog: Catalog, packs: Iterable[str], *, base: bool) -> Grant:
+    """Return the names that packs add, with or without the base license."""
+    found = grants(catalog, packs, base=base)
+    return Grant(
+        models=tuple(sorted(found.models)),
+        analytics=tuple(sorted(found.analytics)),
+        outputs=tuple(sorted(found.outputs)),
+    )
+
+
+def license_claims(
+    catalog: Catalog, customer: Customer, *, now: int, sequence: int, revocations: int
+) -> LicenseClaims:
+    """Return the tenant license."""
+    standing, entitled = customer.standing, customer.entitlements
+    end = end_of(now, standing.ends_at)
+    features, limits = entitled.features, entitled.limits
+    period_end = (
+        None if standing.period_anchor is None else int(standing.period(now)[1].timestamp())
+    )
+    return LicenseClaims(
+        **_common(customer, customer.tenant_id, now, end),
+        cnf=Confirmation(jkt=customer.instance.key_id),
+        customer_id=customer.tenant_id,
+        customer_name=customer.name,
+        plan=entitled.plan,
+        features=Features(
+            max_devices=features.max_devices,
+            data_retention_days=features.data_retention_days,
+            can_export_data=features.can_export_data,
+            has_advanced_alerts=features.has_advanced_alerts,
+            has_api_access=features.has_api_access,
+            has_mqtt_access=features.has_mqtt_access,
+            has_custom_branding=features.has_custom_branding,
+        ),
+        limits=Limits(
+            max_users=limits.max_users,
+            max_alert_rules=limits.max_alert_rules,
+            max_dashboards=limits.max_dashboards,
+        ),
+        trial=Trial(is_active=standing.trialing, ends_at=standing.trial_ends_at),
+        subscription=Subscription(status=standing.status, current_period_end=period_end),
+        issued_at=now,
+        expires_at=end,
+        license_sequence=sequence,
+        revocation_sequence=revocations,
+        refresh_after=REFRESH_AFTER,
+        grace_seconds=standing.grace_seconds,
+        flags=Flags(**customer.flags),
+        tenant_packs=tuple(sorted(entitled.tenant_packs)),
+        grant=grant_of(catalog, sorted(entitled.tenant_packs), base=False),
+        quotas={name: a.included for name, a in sorted(entitled.allowances.items())},
+        cluster_fingerprint=customer.instance.cluster_fingerprint,
+    )
+
+
+def seats_claims(
+    catalog: Catalog,
+    customer: Customer,
+    seats: Iterable[HeldSeat],
+    devices: Iterable[str],
+    *,
+    now: int,
+    sequence: int,
+    revocations: int,
+) -> SeatsClaims:
+    """Return the seat list; ``devices`` are hardware ids, longest-registered first."""
+    rows = [
+        Seat(seat.camera_id, seat.hardware_id, seat.mode, seat.packs, seat.until) for seat in seats
+    ]
+    return SeatsClaims(
+        **_common(customer, customer.tenant_id, now, end_of(now, customer.standing.ends_at)),
+        customer_id=customer.tenant_id,
+        seats_sequence=sequence,
+        revocation_sequence=revocations,
+        base=grant_of(catalog, (), base=True),
+        packs={ref.name: grant_of(catalog, [ref.name], base=False) for ref in catalog.pack_refs()},
+        devices=tuple(devices),
+        count=len(rows),
+        seats=pack_seats(rows),
+    )
+
+
+def camera_hash(customer: Customer, seat: HeldSeat, grant: Grant) -> bytes:
+    """Return the hash of what a camera license says; cheap, as it is asked for every camera."""
+    said = [
+        customer.instance.instance_id,
+        customer.instance.key_id,
+        seat.camera_id,
+        seat.hardware_id,
+        seat.seat_id,
+        seat.mode.value,
+        list(seat.packs),
+        seat.until,
+        [list(grant.models), list(grant.analytics), list(grant.outputs)],
+        customer.standing.grace_seconds,
+    ]
+    return hashlib.sha256(canonical_json(said)).digest()
+
+
+def camera_end(customer: Customer, seat: HeldSeat, now: int) -> int:
+    """Return the end of a camera license cut now."""
+    return end_of(now, customer.standing.ends_at, seat.until)
+
+
+def camera_claims(
+    customer: Customer,
+    seat: HeldSeat,
+    grant: Grant,
+    *,
+    now: int,
+    sequence: int,
+    seats_sequence: int,
+) -> CameraClaims:
+    """Return the license of one camera; ``grant`` is what base, its packs and the tenant's add."""
+    trial = seat.mode is CameraMode.TRIAL
+    return CameraClaims(
+        **_common(customer, seat.camera_id, now, camera_end(customer, seat, now)),
+        cnf=Confirmation(jkt=customer.instance.key_id),
+        customer_id=customer.tenant_id,
+        camera_id=seat.camera_id,
+        hardware_id=seat.hardware_id,
+        seat=seat.seat_id,
+        mode=seat.mode,
+        growth_packs=seat.packs,
+        grant=grant,
+        camera_sequence=sequence,
+        seats_sequence=seats_sequence,
+        refresh_after=REFRESH_AFTER,
+        grace_seconds=0 if trial else customer.standing.grace_seconds,
+    )
+
+
+def revocations_claims(
+    customer: Customer, entries: Iterable[Revocation], *, now: int, sequence: int
+) -> RevocationsClaims:
+    """Return the revocation list; a hard end does not shorten it."""
+    return RevocationsClaims(
+        **_common(customer, customer.tenant_id, now, end_of(now)),
+        customer_id=customer.tenant_id,
+        revocation_sequence=sequence,
+        entries=tuple(entries),
+    )

@@ -1,0 +1,63 @@
+"""Counters of this process, for Prometheus and ``/stats``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """One registry a server, so that several can live in one test process."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    batches: Counter = field(init=False)
+    events: Counter = field(init=False)
+    tokens: Counter = field(init=False)
+    inventories: Counter = field(init=False)
+    requests: Histogram = field(init=False)
+    key_set_end: Gauge = field(init=False)
+    ledger_end: Gauge = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Register everything."""
+        made: dict[str, Counter | Gauge | Histogram] = {
+            "batches": Counter(
+                "brinkbyte_billing_batches",
+                "Sealed batches, by what became of them",
+                ["outcome"],
+                registry=self.registry,
+            ),
+            "events": Counter(
+                "brinkbyte_billing_events",
+                "Usage events, by what became of them",
+                ["outcome"],
+                registry=self.registry,
+            ),
+            "tokens": Counter(
+                "brinkbyte_billing_tokens", "Documents signed", ["kind"], registry=self.registry
+            ),
+            "inventories": Counter(
+                "brinkbyte_billing_inventories", "Inventories taken in", registry=self.registry
+            ),
+            "requests": Histogram(
+                "brinkbyte_billing_request_seconds",
+                "Time to answer",
+                ["method", "path", "status"],
+                registry=self.registry,
+            ),
+            "key_set_end": Gauge(
+                "brinkbyte_billing_key_set_expires_seconds",
+                "Unix time at which the key set ends",
+                registry=self.registry,
+            ),
+            "ledger_end": Gauge(
+                "brinkbyte_billing_ledger_partitions_end_seconds",
+                "Unix time at which the prepared ledger partitions end; run `billing migrate` "
+                "before it comes near",
+                registry=self.registry,
+            ),
+        }
+        for name, metric in made.items():
+            object.__setattr__(self, name, metric)

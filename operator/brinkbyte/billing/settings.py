@@ -1,0 +1,95 @@
+"""Settings of the billing programs: ``BRINKBYTE_…`` variables, secrets also from files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SecretStr
+
+from brinkbyte.kit.settings import Settings, SettingsError
+
+_MIN_PEPPER_LENGTH = 16
+
+
+class SecretSettings(Settings):
+    """Settings whose secrets may stand in a file named by a ``…_FILE`` variable."""
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment, then ``…_FILE`` variables; arguments that are not None win.
+
+        Raises:
+            SettingsError: names each wrong variable or file that cannot be read.
+        """
+        prefix = cls.model_config.get("env_prefix", "")
+        given = dict(overrides)
+        for name, field in cls.model_fields.items():
+            path = os.environ.get(f"{prefix}{name.upper()}_FILE")
+            if path and given.get(name) is None and "SecretStr" in str(field.annotation):
+                try:
+                    given[name] = Path(path).read_text().strip()
+                except (OSError, UnicodeDecodeError) as error:
+                    raise SettingsError(
+                        f"{prefix}{name.upper()}_FILE: cannot read {path}: {error}"
+                    ) from None
+        return super().load(**given)
+
+
+class ServerSettings(SecretSettings):
+    """What ``brinkbyte billing serve`` needs.
+
+    Attributes:
+        database_url: DSN of the role ``brinkbyte_api``.
+        pepper: key of the HMAC under which API secrets are stored; at least 16 characters.
+        signing_keys_dir: ``<kind>.pem`` of each kind and the root-signed ``jwks.json``.
+        catalog: version of the price list; the newest if unset.
+        pool_size: database connections at most.
+        listen_host: address to listen on.
+        listen_port: port to listen on.
+        tls_cert: PEM certificate chain; HTTPS when set.
+        tls_key: PEM private key of the certificate.
+        log_level: debug, info, warning or error.
+    """
+
+    database_url: SecretStr
+    pepper: Annotated[SecretStr, Field(min_length=_MIN_PEPPER_LENGTH)]
+    signing_keys_dir: Path
+    catalog: str | None = None
+    pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+    listen_host: str = "127.0.0.1"
+    listen_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+
+class AdminSettings(SecretSettings):
+    """What the vendor's administration needs.
+
+    Attributes:
+        admin_database_url: DSN of the role ``brinkbyte_admin``.
+        pepper: as in :class:`ServerSettings`; only for commands that make secrets.
+        catalog: version of the price list; the newest if unset.
+    """
+
+    admin_database_url: SecretStr
+    pepper: Annotated[SecretStr, Field(min_length=_MIN_PEPPER_LENGTH)] | None = None
+    catalog: str | None = None
+
+
+class MigrationSettings(SecretSettings):
+    """What ``brinkbyte billing migrate`` needs.
+
+    Attributes:
+        migration_database_url: DSN of a role that may create roles and tables.
+        api_password: password of ``brinkbyte_api``; unset leaves the role as it is.
+        worker_password: password of ``brinkbyte_worker``.
+        admin_password: password of ``brinkbyte_admin``.
+    """
+
+    migration_database_url: SecretStr
+    api_password: SecretStr | None = None
+    worker_password: SecretStr | None = None
+    admin_password: SecretStr | None = None

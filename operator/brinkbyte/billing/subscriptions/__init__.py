@@ -1,0 +1,1 @@
+"""Subscriptions: what a customer has bought, until when, in which periods."""

@@ -1,0 +1,136 @@
+"""Rules of subscriptions."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from pydantic import ValidationError
+
+from brinkbyte.billing import audit
+from brinkbyte.billing.context import Context
+from brinkbyte.billing.customers import repository as customers
+from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.db import Connection
+from brinkbyte.billing.subscriptions import repository
+from brinkbyte.billing.subscriptions.schemas import Subscription, SubscriptionSet
+from brinkbyte.billing.subscriptions.standing import entitlements_of, standing_of
+from brinkbyte.catalog import Catalog, CatalogError, Entitlements, Terms, compile_entitlements
+from brinkbyte.kit.problem import ProblemError
+
+DAY = 86_400
+
+
+def check(catalog: Catalog, request: SubscriptionSet) -> tuple[Terms, Entitlements]:
+    """Read and judge the terms.
+
+    Raises:
+        ProblemError: 422 ``InvalidTerms`` names every problem.
+    """
+    try:
+        terms = Terms.model_validate_json(json.dumps(request.terms))
+        return terms, compile_entitlements(catalog, terms)
+    except CatalogError as error:
+        problems = list(error.problems)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:20]]
+    raise ProblemError(
+        422, f"terms: {'; '.join(problems)}", reason="InvalidTerms", problems=problems
+    )
+
+
+async def set_in(
+    connection: Connection, catalog: Catalog, request: SubscriptionSet, *, actor: str, now: int
+) -> Subscription:
+    """Set what a customer has bought; the same request again changes nothing.
+
+    Raises:
+        ProblemError: 404 ``UnknownCustomer``, 422 ``InvalidTerms``.
+    """
+    terms, entitled = check(catalog, request)
+    moment = datetime.fromtimestamp(now, UTC)
+    if await customers.lock(connection, request.customer_id) is None:
+        raise unknown_customer(request.customer_id)
+    row = await repository.live(connection, request.customer_id)
+    before = standing_of(row)
+    days = request.trial_days if request.trial_days is not None else entitled.plan_trial_days
+    trial_end = before.trial_ends_at
+    if days and (trial_end is None or request.trial_days is not None):
+        # A trial runs from the subscription's beginning: setting it again never extends it.
+        start = now if row is None else int(row["created_at"].timestamp())
+        trial_end = start + days * DAY
+    status = request.status or ("trialing" if days else "active")
+    if status == "trialing" and trial_end is None:
+        raise ProblemError(422, "a trial needs its length; give trialDays", reason="InvalidTerms")
+    ends = {
+        "trial_ends_at": None if trial_end is None else datetime.fromtimestamp(trial_end, UTC),
+        "hard_end": (
+            None if request.hard_end is None else datetime.fromtimestamp(request.hard_end, UTC)
+        ),
+    }
+    if row is None:
+        await repository.insert(
+            connection,
+            request.customer_id,
+            uuid4(),
+            terms=terms,
+            status=status,
+            period_anchor=moment.replace(hour=0, minute=0, second=0, microsecond=0),
+            now=moment,
+            **ends,
+        )
+    elif (terms, status, trial_end, request.hard_end) != (
+        before.terms,
+        before.status.value,
+        before.trial_ends_at,
+        before.hard_end,
+    ):
+        await repository.update(
+            connection, request.customer_id, terms=terms, status=status, now=moment, **ends
+        )
+    await audit.record(
+        connection,
+        request.customer_id,
+        now=now,
+        actor=actor,
+        action="subscription.set",
+        subject=request.customer_id,
+        details={"status": status, "terms": terms.model_dump(mode="json")},
+    )
+    return await get_in(connection, catalog, request.customer_id, now=now)
+
+
+async def get_in(
+    connection: Connection, catalog: Catalog, customer_id: str, *, now: int
+) -> Subscription:
+    """Return the subscription of a customer.
+
+    Raises:
+        ProblemError: 404 ``NoSubscription``.
+    """
+    standing = standing_of(await repository.live(connection, customer_id))
+    if standing.subscription_id is None:
+        raise ProblemError(
+            404, f"customer {customer_id} has no subscription", reason="NoSubscription"
+        )
+    start, end = standing.period(now)
+    return Subscription.model_validate(
+        {
+            "subscription_id": standing.subscription_id,
+            "customer_id": customer_id,
+            "status": standing.status.value,
+            "plan": entitlements_of(catalog, standing).plan,
+            "terms": standing.terms.model_dump(mode="json"),
+            "trial_ends_at": standing.trial_ends_at,
+            "hard_end": standing.hard_end,
+            "period_start": int(start.timestamp()),
+            "period_end": int(end.timestamp()),
+        }
+    )
+
+
+async def set_subscription(context: Context, request: SubscriptionSet, actor: str) -> Subscription:
+    """Set what a customer has bought (see :func:`set_in`)."""
+    async with context.database.tenant(request.customer_id) as connection:
+        return await set_in(connection, context.catalog, request, actor=actor, now=context.now())

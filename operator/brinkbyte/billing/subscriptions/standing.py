@@ -1,0 +1,146 @@
+"""Where a customer stands: pure rules of status, trial, hard ends and billing periods."""
+
+from __future__ import annotations
+
+import calendar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from brinkbyte.catalog import (
+    Catalog,
+    Entitlements,
+    Terms,
+    compile_entitlements,
+    unlicensed_entitlements,
+)
+from brinkbyte.license.claims import SubscriptionStatus
+
+GRACE_SECONDS: Final = 7 * 86_400
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a customer has bought and how the subscription stands.
+
+    Attributes:
+        subscription_id: None without a subscription.
+        terms: what was bought.
+        status: of the subscription.
+        period_anchor: day on which billing periods turn; None without a subscription.
+        trial_ends_at: Unix seconds; end of the plan trial.
+        hard_end: Unix seconds; end of a cancellation, a fixed term or dunning.
+    """
+
+    subscription_id: str | None
+    terms: Terms
+    status: SubscriptionStatus
+    period_anchor: datetime | None
+    trial_ends_at: int | None
+    hard_end: int | None
+
+    @property
+    def trialing(self) -> bool:
+        """Whether the plan trial is what the customer is on."""
+        return self.status is SubscriptionStatus.TRIALING
+
+    @property
+    def ends_at(self) -> int | None:
+        """Unix seconds beyond which no token may reach; None: renews."""
+        ends = [self.hard_end]
+        if self.trialing:
+            ends.append(self.trial_ends_at)
+        return min((end for end in ends if end is not None), default=None)
+
+    @property
+    def grace_seconds(self) -> int:
+        """Grace after the end of a token; none extends a trial or a cancellation."""
+        none = (SubscriptionStatus.TRIALING, SubscriptionStatus.CANCELED)
+        return 0 if self.status in none else GRACE_SECONDS
+
+    def active(self, now: int) -> bool:
+        """Whether seats and devices of the terms may be used now."""
+        if self.status in (SubscriptionStatus.NONE, SubscriptionStatus.SUSPENDED):
+            return False
+        if self.status is SubscriptionStatus.CANCELED and self.hard_end is None:
+            return False
+        return self.ends_at is None or now < self.ends_at
+
+    def refusal(self, now: int) -> tuple[str, str]:
+        """Return reason and message for a customer that is not active."""
+        if self.status is SubscriptionStatus.SUSPENDED:
+            return "SubscriptionInactive", "the subscription is suspended; settle the open invoice"
+        if self.trialing and self.trial_ends_at is not None and now >= self.trial_ends_at:
+            return "TrialEnded", "the trial has ended; choose a plan"
+        if self.status is SubscriptionStatus.NONE:
+            return "SubscriptionInactive", "there is no subscription; choose a plan"
+        return "SubscriptionInactive", "the subscription has ended; renew it"
+
+    def period(self, now: int) -> tuple[datetime, datetime]:
+        """Return start and end of the billing period that holds now."""
+        moment = datetime.fromtimestamp(now, UTC)
+        anchor = self.period_anchor or moment.replace(
+            day=1, hour=0, minute=0, second=0, microsecond=0
+        )
+        return period_of(anchor, moment)
+
+
+def no_subscription() -> Standing:
+    """Return the standing of a customer that has bought nothing."""
+    return Standing(None, Terms(), SubscriptionStatus.NONE, None, None, None)
+
+
+def standing_of(row: dict[str, Any] | None) -> Standing:
+    """Read a row of ``subscriptions``; None: nothing bought."""
+    if row is None:
+        return no_subscription()
+    return Standing(
+        subscription_id=str(row["subscription_id"]),
+        terms=Terms.model_validate(row["terms"]),
+        status=SubscriptionStatus(row["status"]),
+        period_anchor=row["period_anchor"],
+        trial_ends_at=_seconds(row["trial_ends_at"]),
+        hard_end=_seconds(row["hard_end"]),
+    )
+
+
+def _seconds(moment: datetime | None) -> int | None:
+    return None if moment is None else int(moment.timestamp())
+
+
+def add_months(anchor: datetime, months: int) -> datetime:
+    """Return the anchor's day so many months on; the last day of a shorter month."""
+    index = anchor.year * 12 + anchor.month - 1 + months
+    year, month = divmod(index, 12)
+    last = calendar.monthrange(year, month + 1)[1]
+    return anchor.replace(year=year, month=month + 1, day=min(anchor.day, last))
+
+
+def period_of(anchor: datetime, moment: datetime) -> tuple[datetime, datetime]:
+    """Return the month counted from the anchor that holds a moment."""
+    months = (moment.year - anchor.year) * 12 + moment.month - anchor.month
+    start = add_months(anchor, months)
+    if start > moment:
+        months -= 1
+    return add_months(anchor, months), add_months(anchor, months + 1)
+
+
+@lru_cache(maxsize=512)
+def _compiled(catalog_version: str, terms: str) -> Entitlements:
+    return compile_entitlements(_catalogs[catalog_version], Terms.model_validate_json(terms))
+
+
+_catalogs: dict[str, Catalog] = {}
+
+
+def entitlements_of(catalog: Catalog, standing: Standing) -> Entitlements:
+    """Return what the terms entitle to; compiled once per content.
+
+    Raises:
+        CatalogError: terms that cannot be bought under this price list.
+    """
+    if standing.subscription_id is None:
+        return unlicensed_entitlements(catalog)
+    _catalogs[catalog.version] = catalog
+    return _compiled(catalog.version, standing.terms.model_dump_json())

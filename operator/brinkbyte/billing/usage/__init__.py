@@ -1,0 +1,1 @@
+"""Usage: the ledger. Sealed batches in, signed receipts out, every event counted once."""

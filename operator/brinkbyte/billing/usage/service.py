@@ -1,0 +1,325 @@
+"""The ledger's rules: one transaction from a sealed batch to its signed receipt."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+import psycopg
+
+from brinkbyte.billing.auth import InstanceCaller
+from brinkbyte.billing.context import Context
+from brinkbyte.billing.db import Connection
+from brinkbyte.billing.instances import repository as instances
+from brinkbyte.billing.licenses.documents import sign_all
+from brinkbyte.billing.usage import repository
+from brinkbyte.billing.usage.chain import Refusal, refuse_first, refuse_next
+from brinkbyte.billing.usage.events import (
+    Envelope,
+    LedgerEvent,
+    RejectedEvent,
+    judge,
+    parse_envelope,
+    split_events,
+)
+from brinkbyte.billing.usage.schemas import ReportAnswer
+from brinkbyte.kit.errors import TemporaryError
+from brinkbyte.kit.failpoints import failpoint
+from brinkbyte.kit.problem import ProblemError
+from brinkbyte.license.claims import ISSUER, Quarantined, ReceiptClaims
+from brinkbyte.metering.batches import (
+    MAX_EVENTS,
+    BatchError,
+    BatchHeader,
+    UsageHead,
+    check_payload,
+    verify_batch_header,
+)
+
+RECEIPT_SECONDS: Final = 400 * 86_400
+"""As long as the ledger is kept: a stored receipt sent again still verifies."""
+_STATUS: Final = {
+    "MalformedBatch": 422,
+    "PayloadMismatch": 422,
+    "UnknownInstanceKey": 403,
+    "BadSignature": 403,
+    "WrongInstance": 403,
+    "ChainMismatch": 409,
+    "EpochClosed": 409,
+    "EpochConflict": 409,
+}
+
+
+def _problem(reason: str, message: str) -> ProblemError:
+    return ProblemError(_STATUS[reason], message, reason=reason)
+
+
+async def head(context: Context, caller: InstanceCaller) -> UsageHead:
+    """Return what the ledger holds of an instance."""
+    async with context.database.tenant(caller.tenant_id) as connection:
+        row = await repository.open_epoch(connection, caller.tenant_id, caller.instance_id)
+    if row is None:
+        return UsageHead(server_time=context.now())
+    return UsageHead(
+        server_time=context.now(),
+        epoch=str(row["epoch"]),
+        batch_no=row["last_batch_no"],
+        chain_hash=bytes(row["last_chain_hash"]).hex(),
+    )
+
+
+async def ingest(context: Context, caller: InstanceCaller, body: bytes) -> str:
+    """Take in a sealed batch and return its receipt; the stored one on a repeat.
+
+    Raises:
+        ProblemError: see :class:`brinkbyte.metering.batches.BatchAnswer`.
+    """
+    outcome = "refused"
+    try:
+        envelope = parse_envelope(body)
+        raws = split_events(bytes(envelope.events))
+        async with context.database.tenant(caller.tenant_id) as connection:
+            await repository.lock_instance(connection, caller.tenant_id, caller.instance_id)
+            header = await _verify(connection, caller, envelope, len(raws))
+            epoch = await repository.epoch(connection, caller.tenant_id, UUID(header.epoch))
+            stored = await _stored(connection, caller, header)
+            refusal: Refusal | None = None
+            if stored is not None:
+                outcome = "repeated"
+                return stored
+            follows = None if header.follows is None else UUID(header.follows)
+            if epoch is None:
+                refusal = await refuse_first(connection, caller, header, follows)
+            else:
+                refusal = refuse_next(epoch, header, caller)
+            if refusal is None:
+                receipt = await _record(
+                    connection,
+                    context,
+                    caller,
+                    header,
+                    token=envelope.header,
+                    raws=raws,
+                    follows=follows,
+                )
+                failpoint("ingest.before_commit")
+        if refusal is not None:
+            await _alarm(context, caller, refusal)
+            raise _refused(refusal)
+        failpoint("ingest.committed")
+        outcome = "accepted"
+    except BatchError as error:
+        raise _problem(error.reason, error.message) from None
+    except psycopg.errors.CheckViolation as error:
+        raise _no_partition(error) from None
+    finally:
+        context.metrics.batches.labels(outcome).inc()
+    return receipt
+
+
+def _no_partition(error: psycopg.errors.CheckViolation) -> Exception:
+    if "no partition" not in str(error):
+        return error
+    return TemporaryError(
+        "the ledger is not prepared for this month; run `brinkbyte billing migrate`",
+        reason="LedgerNotPrepared",
+        retry_after=60,
+    )
+
+
+def _refused(refusal: Refusal) -> ProblemError:
+    if refusal.missing is not None:
+        return ProblemError(409, refusal.message, reason="Gap", missing=list(refusal.missing))
+    return _problem(refusal.reason, refusal.message)
+
+
+async def _verify(
+    connection: Connection, caller: InstanceCaller, envelope: Envelope, count: int
+) -> BatchHeader:
+    keys = await instances.keys(connection, caller.tenant_id, caller.instance_id)
+    header = verify_batch_header(
+        envelope.header, {kid: key.public_key for kid, key in keys.items()}
+    )
+    if header.instance != caller.instance_id:
+        raise BatchError(
+            "the batch is another instance's; send it with that instance's credential",
+            reason="WrongInstance",
+        )
+    check_payload(header, bytes(envelope.events))
+    if header.count != count or count > MAX_EVENTS:
+        raise BatchError("the header's count is not the number of events", reason="MalformedBatch")
+    if header.follows is not None:
+        try:
+            follows = UUID(header.follows)
+        except ValueError:
+            raise BatchError("follows is not an epoch", reason="MalformedBatch") from None
+        if header.batch_no != 1 or follows == UUID(header.epoch):
+            raise BatchError(
+                "only the first batch of an epoch follows another", reason="MalformedBatch"
+            )
+    return header
+
+
+async def _stored(
+    connection: Connection, caller: InstanceCaller, header: BatchHeader
+) -> str | None:
+    """Return the stored receipt if exactly this batch is in the ledger."""
+    row = await repository.batch(connection, caller.tenant_id, UUID(header.epoch), header.batch_no)
+    if row is None or row["instance_id"] != header.instance:
+        return None
+    if bytes(row["chain_hash"]).hex() != header.chain_hash:
+        return None
+    receipt: str = row["receipt"]
+    return receipt
+
+
+async def _alarm(context: Context, caller: InstanceCaller, refusal: Refusal) -> None:
+    if refusal.alarm:
+        async with context.database.tenant(caller.tenant_id) as connection:
+            await instances.clone_alarm(
+                connection,
+                caller.tenant_id,
+                caller.instance_id,
+                datetime.fromtimestamp(context.now(), UTC),
+            )
+
+
+async def _record(
+    connection: Connection,
+    context: Context,
+    caller: InstanceCaller,
+    header: BatchHeader,
+    *,
+    token: str,
+    raws: list[bytes],
+    follows: UUID | None,
+) -> str:
+    """Write a batch that fits, and return its receipt."""
+    now = context.now()
+    moment = datetime.fromtimestamp(now, UTC)
+    tenant_id, epoch_id = caller.tenant_id, UUID(header.epoch)
+    if header.batch_no == 1:
+        if follows is not None:
+            await repository.close_epoch(connection, tenant_id, follows, moment)
+        await repository.insert_epoch(connection, tenant_id, header, follows, moment)
+    else:
+        await repository.advance_epoch(connection, tenant_id, header)
+    good, bad = judge(raws, context.catalog, caller.families, int(context.clock() * 1000))
+    inserted, rejected = await _write_events(
+        connection,
+        context,
+        tenant_id,
+        good,
+        bad,
+        instance_id=caller.instance_id,
+        epoch_id=epoch_id,
+        batch_no=header.batch_no,
+        now=moment,
+    )
+    claims = ReceiptClaims(
+        iss=ISSUER,
+        sub=caller.instance_id,
+        aud=caller.instance_id,
+        jti=str(uuid4()),
+        iat=now,
+        nbf=now,
+        exp=now + RECEIPT_SECONDS,
+        instance=header.instance,
+        epoch=header.epoch,
+        batch_no=header.batch_no,
+        chain_hash=header.chain_hash,
+        payload_sha256=header.payload_sha256,
+        count=header.count,
+        quarantined=tuple(Quarantined(id=e.event_id, reason=e.reason) for e in rejected),
+    )
+    (receipt,) = await sign_all(context, [claims])
+    await repository.insert_batch(
+        connection,
+        tenant_id,
+        header,
+        token=token,
+        receipt=receipt,
+        inserted=inserted,
+        quarantined=len(rejected),
+        now=moment,
+    )
+    return receipt
+
+
+async def _write_events(
+    connection: Connection,
+    context: Context,
+    tenant_id: str,
+    good: list[LedgerEvent],
+    bad: list[RejectedEvent],
+    *,
+    instance_id: str,
+    epoch_id: UUID | None,
+    batch_no: int | None,
+    now: datetime,
+) -> tuple[int, list[RejectedEvent]]:
+    """Write good events, set bad ones aside; returns how many were new and what was set aside."""
+    inserted, rejected = 0, list(bad)
+    if good:
+        await repository.stage(connection, good)
+        failpoint("ingest.copied")
+        inserted = await repository.insert_staged(
+            connection,
+            tenant_id,
+            instance_id=instance_id,
+            epoch_id=epoch_id,
+            batch_no=batch_no,
+            now=now,
+        )
+        if inserted < len(good):
+            others = await repository.staged_with_other_content(connection, tenant_id)
+            rejected += [
+                RejectedEvent(e.position, e.raw, str(e.id), "DuplicateIdOtherContent")
+                for e in good
+                if e.id in others
+            ]
+    rejected.sort(key=lambda event: event.position)
+    if rejected:
+        await repository.quarantine(
+            connection,
+            tenant_id,
+            rejected,
+            instance_id=instance_id,
+            epoch_id=epoch_id,
+            batch_no=batch_no,
+            now=now,
+        )
+    events = context.metrics.events
+    events.labels("inserted").inc(inserted)
+    events.labels("quarantined").inc(len(rejected))
+    events.labels("duplicate").inc(max(0, len(good) + len(bad) - inserted - len(rejected)))
+    return inserted, rejected
+
+
+async def report(context: Context, tenant_id: str, emitter: str, raws: list[bytes]) -> ReportAnswer:
+    """Take in events that the vendor's own services report without sealing them."""
+    moment = datetime.fromtimestamp(context.now(), UTC)
+    good, bad = judge(
+        raws, context.catalog, set(context.catalog.families), int(context.clock() * 1000)
+    )
+    try:
+        async with context.database.tenant(tenant_id) as connection:
+            inserted, rejected = await _write_events(
+                connection,
+                context,
+                tenant_id,
+                good,
+                bad,
+                instance_id=emitter,
+                epoch_id=None,
+                batch_no=None,
+                now=moment,
+            )
+    except psycopg.errors.CheckViolation as error:
+        raise _no_partition(error) from None
+    return ReportAnswer(
+        accepted=inserted,
+        duplicates=len(raws) - inserted - len(rejected),
+        quarantined=tuple(Quarantined(id=e.event_id, reason=e.reason) for e in rejected),
+    )

@@ -1,0 +1,144 @@
+"""Root and signing keys on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from brinkbyte.billing.cli import app
+from brinkbyte.billing.licenses.keys import (
+    KeyDirectoryError,
+    KeyRing,
+    import_key_set,
+    make_root,
+    make_signing_keys,
+    sign_public_keys,
+)
+from brinkbyte.license.claims import VENDOR_KINDS, TokenKind
+from brinkbyte.license.keys import KeySetError, SigningKey, load_roots, verify_key_set
+from brinkbyte.trust import load_release_roots, parse_roots
+
+pytestmark = pytest.mark.unit
+NOW = 1_800_000_000
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("root")
+    make_root(path, development=True)
+    return path
+
+
+@pytest.fixture
+def keys(root: Path, tmp_path: Path) -> Path:
+    make_signing_keys(tmp_path, (root / "root.pem").read_bytes(), now=NOW)
+    return tmp_path
+
+
+def test_root_has_one_in_use_and_one_spare_and_is_never_overwritten(root: Path) -> None:
+    roots = parse_roots((root / "roots.json").read_bytes())
+    assert len(roots.keys) == 2
+    assert roots.development
+    assert (root / "root.pem").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(KeyDirectoryError, match="empty directory"):
+        make_root(root)
+
+
+def test_source_tree_carries_no_root() -> None:
+    with pytest.raises(KeySetError, match="carries no root keys"):
+        load_release_roots()
+
+
+def test_signing_keys_are_one_a_kind_and_signed_by_the_root(root: Path, keys: Path) -> None:
+    ring = KeyRing(keys)
+    found = verify_key_set(
+        (keys / "jwks.json").read_bytes(),
+        load_roots((root / "roots.json").read_bytes()),
+        now=NOW,
+    )
+    assert {ring.key(kind).kid for kind in VENDOR_KINDS} == set(found.keys)
+    for kind in VENDOR_KINDS:
+        assert found.keys[ring.key(kind).kid].kinds == (kind,)
+        assert (keys / f"{kind}.pem").stat().st_mode & 0o777 == 0o600
+    assert (ring.number, ring.expires_at) == (1, NOW + 800 * 86_400)
+    assert ring.document["keys"]
+
+
+def test_rotation_keeps_the_old_public_keys(root: Path, keys: Path) -> None:
+    old = KeyRing(keys)
+    assert make_signing_keys(keys, (root / "root.pem").read_bytes(), now=NOW) == 2
+    new = KeyRing(keys)
+    assert set(old.public) < set(new.public)
+    assert new.key(TokenKind.LICENSE).kid != old.key(TokenKind.LICENSE).kid
+    with pytest.raises(KeyDirectoryError, match="higher"):
+        make_signing_keys(keys, (root / "root.pem").read_bytes(), number=2)
+
+
+def test_set_signed_offline_is_taken_in_only_if_it_fits(root: Path, keys: Path) -> None:
+    pem, roots = (root / "root.pem").read_bytes(), (root / "roots.json").read_bytes()
+    public = json.loads((keys / "jwks.json").read_text())["keys"]
+
+    def take(document: Any) -> int:
+        return import_key_set(keys, json.dumps(document).encode(), roots, now=NOW)
+
+    assert take(sign_public_keys(pem, public, number=7, now=NOW)) == 7
+    with pytest.raises(KeyDirectoryError, match="number 7"):
+        take(sign_public_keys(pem, public, number=7, now=NOW))
+    with pytest.raises(KeyDirectoryError, match="lacks the public half"):
+        take(sign_public_keys(pem, public[1:], number=8, now=NOW))
+    foreign = (keys / "license.pem").read_bytes()
+    with pytest.raises(KeySetError, match="not signed by a root key"):
+        take(sign_public_keys(foreign, public, number=8, now=NOW))
+    assert KeyRing(keys).number == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "named"),
+    [
+        ("license.pem", None, "cannot read"),
+        ("license.pem", "x", "not an unencrypted private key"),
+        ("jwks.json", None, "cannot read"),
+        ("jwks.json", "{", "cannot read"),
+        ("jwks.json", "{}", "not a root-signed key set"),
+        ("jwks.json", '{"signed": "x"}', "not a root-signed key set"),
+    ],
+)
+def test_directory_that_does_not_fit_is_refused(
+    keys: Path, name: str, content: str | None, named: str
+) -> None:
+    (keys / name).unlink()
+    if content is not None:
+        (keys / name).write_text(content)
+    with pytest.raises(KeyDirectoryError, match=named):
+        KeyRing(keys)
+
+
+def test_private_key_outside_the_set_is_refused(keys: Path) -> None:
+    (keys / "seats.pem").write_bytes(SigningKey.generate().to_pem())
+    with pytest.raises(KeyDirectoryError, match="lacks the public half of seats"):
+        KeyRing(keys)
+
+
+def test_key_commands(root: Path, tmp_path: Path) -> None:
+    runner = CliRunner()
+
+    def run(*arguments: object, fails: bool = False) -> str:
+        result = runner.invoke(app, ["keys", *map(str, arguments)])
+        assert (result.exit_code != 0) == fails, result.output
+        return result.output
+
+    keys, public, signed = tmp_path / "k", tmp_path / "p.json", tmp_path / "s.json"
+    pem = root / "root.pem"
+    assert "key set 1" in run("signing", "--out", keys, "--root", pem)
+    public.write_text((keys / "jwks.json").read_text())
+    run("sign", "--root", pem, "--keys", public, "--number", 5, "--out", signed)
+    out = run("import", "--dir", keys, "--set", signed, "--roots", root / "roots.json")
+    assert "key set 5" in out
+    public.write_text("[]")
+    run("sign", "--root", pem, "--keys", public, "--number", 6, "--out", signed, fails=True)
+    run("signing", "--out", keys, "--root", root / "nothing.pem", fails=True)
+    run("root", "--out", root, fails=True)
