@@ -1,0 +1,14 @@
+"""The Kubernetes operator: brings Tenants, EdgeDevices and CameraLicenses to what they ask for.
+
+In: watch events of our three kinds and of the children that carry our label, fed by kopf. Out:
+server-side applies, statuses, Kubernetes Events, calls to the billing API and to the instances.
+May import: ``brinkbyte.client``, ``catalog``, ``license``, ``metering``, ``resources``, ``kit``.
+
+- ``app``: kopf registration, nothing else; it only puts keys on the queue.
+- ``queue``: one reconcile per key at a time, backoff, come-back times.
+- ``cluster``, ``compare``: the only place that talks to Kubernetes; what differs from the desired.
+- ``children``: pure builders of every child object.
+- ``status``: pure (spec, observed) → conditions.
+- ``reconcile_tenant``, ``members``: the level-triggered reconciles.
+- ``enrollment``, ``inventory``, ``documents``, ``instance_poll``: the billing API and the instance.
+"""

@@ -1,0 +1,383 @@
+"""The only place that talks to Kubernetes.
+
+Writes are server-side applies, sent only where live differs from desired over the fields we own.
+An object whose controller owner is another is never touched. PATCH is retried like everything
+else that may be repeated; writes share one semaphore so that a burst does not starve the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import aiohttp
+
+from brinkbyte.controller.compare import differences
+from brinkbyte.controller.connection import Connection
+from brinkbyte.controller.metrics import Metrics
+from brinkbyte.kit.errors import PermanentError, TemporaryError
+from brinkbyte.kit.logging import get_logger
+from brinkbyte.resources.names import (
+    API_VERSION,
+    FIELD_MANAGER,
+    LABEL_MANAGED_BY,
+    MANAGED_BY,
+)
+
+_log = get_logger(__name__)
+
+Object = dict[str, Any]
+
+_TRIES: Final = 5
+_RETRIED: Final = frozenset({429, 500, 502, 503, 504})
+_LONGEST_PAUSE: Final = 10.0
+_PARALLEL_WRITES: Final = 48
+_CONNECTIONS: Final = 64
+_TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of the Kubernetes API."""
+
+    api_version: str
+    kind: str
+    plural: str
+
+    def path(self, namespace: str | None, name: str = "", sub: str = "") -> str:
+        """Return the URL path of a collection, an object or its subresource."""
+        parts = ["api" if "/" not in self.api_version else "apis", self.api_version]
+        if namespace is not None:
+            parts += ["namespaces", quote(namespace)]
+        parts.append(self.plural)
+        parts += [quote(part) for part in (name, sub) if part]
+        return "/" + "/".join(parts)
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    kind.kind: kind
+    for kind in (
+        Kind("v1", "Namespace", "namespaces"),
+        Kind("v1", "Secret", "secrets"),
+        Kind("v1", "Service", "services"),
+        Kind("v1", "ServiceAccount", "serviceaccounts"),
+        Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
+        Kind("v1", "Pod", "pods"),
+        Kind("apps/v1", "StatefulSet", "statefulsets"),
+        Kind("apps/v1", "Deployment", "deployments"),
+        Kind("batch/v1", "CronJob", "cronjobs"),
+        Kind("batch/v1", "Job", "jobs"),
+        Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
+        Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
+        Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
+        Kind("events.k8s.io/v1", "Event", "events"),
+        Kind(API_VERSION, "Tenant", "tenants"),
+        Kind(API_VERSION, "EdgeDevice", "edgedevices"),
+        Kind(API_VERSION, "CameraLicense", "cameralicenses"),
+    )
+}
+
+
+class NameConflictError(PermanentError):
+    """An object of the name that a child should have belongs to somebody else."""
+
+
+class ClusterRefusedError(PermanentError):
+    """The Kubernetes API refuses what we sent.
+
+    ``details`` has ``status`` (HTTP) and ``kubernetesReason``.
+    """
+
+
+class ClusterUnreachableError(TemporaryError):
+    """The Kubernetes API does not answer, or asks to wait."""
+
+
+class Cluster:
+    """Client of one cluster.
+
+    Args:
+        connection: address and credentials.
+        metrics: every request is counted by verb and kind.
+    """
+
+    def __init__(self, connection: Connection, metrics: Metrics) -> None:
+        self._connection = connection
+        self._metrics = metrics
+        self._writes = asyncio.Semaphore(_PARALLEL_WRITES)
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=connection.ssl_context),
+            timeout=_TIMEOUT,
+        )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    # ---- reading -----------------------------------------------------------------------------
+
+    async def get(self, kind: str, namespace: str | None, name: str) -> Object | None:
+        """Return an object, or None when there is none of that name."""
+        try:
+            return await self._request("GET", kind, KINDS[kind].path(namespace, name))
+        except ClusterRefusedError as error:
+            if error.details.get("status") == 404:
+                return None
+            raise
+
+    async def list(self, kind: str, namespace: str | None, *, labels: str = "") -> list[Object]:
+        """Return the objects of a namespace (None: of all) that a label selector matches."""
+        query = {"labelSelector": labels} if labels else {}
+        answer = await self._request("LIST", kind, KINDS[kind].path(namespace), query=query)
+        items: list[Object] = answer.get("items", [])
+        for item in items:
+            # A list leaves out what all its items have in common.
+            item.setdefault("apiVersion", KINDS[kind].api_version)
+            item.setdefault("kind", kind)
+        return items
+
+    # ---- writing -----------------------------------------------------------------------------
+
+    async def apply(self, desired: Object, *, live: Object | None) -> Object:
+        """Bring an object to what is desired; send nothing when it is so already.
+
+        Args:
+            desired: everything of the object that we own.
+            live: the object as it was just read; None: there is none.
+
+        Returns:
+            the object as it is now.
+
+        Raises:
+            NameConflictError: it belongs to somebody else.
+            ClusterRefusedError: the API refuses it.
+            TemporaryError: the API does not answer, or a former owner's object is still going.
+        """
+        kind, meta = desired["kind"], desired["metadata"]
+        if live is not None:
+            check_owner(desired, live)
+            if live["metadata"].get("deletionTimestamp"):
+                return live
+            changed = differences(desired, live)
+            if not changed:
+                return live
+            _log.info(
+                "putting right",
+                kind=kind,
+                namespace=meta.get("namespace"),
+                name=meta["name"],
+                fields=changed[:8],
+            )
+            self._metrics.drift.labels(kind).inc()
+        return await self._request(
+            "APPLY",
+            kind,
+            KINDS[kind].path(meta.get("namespace"), meta["name"]),
+            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            body=desired,
+        )
+
+    async def ensure(self, desired: Object) -> Object:
+        """Read an object, then :meth:`apply`."""
+        meta = desired["metadata"]
+        live = await self.get(desired["kind"], meta.get("namespace"), meta["name"])
+        return await self.apply(desired, live=live)
+
+    async def apply_status(self, live: Object, status: Object) -> None:
+        """Replace the status of the very object that was read (its uid), if it still is there."""
+        kind, meta = live["kind"], live["metadata"]
+        body = {
+            "apiVersion": live["apiVersion"],
+            "kind": kind,
+            "metadata": {
+                "name": meta["name"],
+                "namespace": meta["namespace"],
+                "uid": meta["uid"],
+            },
+            "status": status,
+        }
+        try:
+            await self._request(
+                "APPLY",
+                f"{kind}/status",
+                KINDS[kind].path(meta["namespace"], meta["name"], "status"),
+                query={"fieldManager": FIELD_MANAGER, "force": "true"},
+                body=body,
+            )
+        except ClusterRefusedError as error:
+            if error.details.get("status") not in {404, 409}:
+                raise  # gone, or another object of the same name by now: nothing to tell
+
+    async def patch(
+        self, kind: str, namespace: str, name: str, body: Object, *, missing_ok: bool = True
+    ) -> Object | None:
+        """Send a JSON merge patch, for the few fields that are not ours to apply."""
+        try:
+            return await self._request(
+                "PATCH",
+                kind,
+                KINDS[kind].path(namespace, name),
+                query={"fieldManager": FIELD_MANAGER},
+                body=body,
+                content_type="application/merge-patch+json",
+            )
+        except ClusterRefusedError as error:
+            if missing_ok and error.details.get("status") == 404:
+                return None
+            raise
+
+    async def delete(
+        self, kind: str, namespace: str, name: str, *, uid: str = "", orphan: bool = False
+    ) -> None:
+        """Delete an object if it (with this uid, when given) still is there."""
+        body: Object = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Orphan" if orphan else "Background",
+        }
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        try:
+            await self._request(
+                "DELETE",
+                kind,
+                KINDS[kind].path(namespace, name),
+                body=body,
+                content_type="application/json",
+            )
+        except ClusterRefusedError as error:
+            if error.details.get("status") not in {404, 409}:
+                raise
+
+    async def create(self, body: Object) -> Object:
+        """Create an object whose name the API makes (``generateName``) or that never repeats."""
+        meta = body["metadata"]
+        return await self._request(
+            "CREATE",
+            body["kind"],
+            KINDS[body["kind"]].path(meta["namespace"]),
+            query={"fieldManager": FIELD_MANAGER},
+            body=body,
+            content_type="application/json",
+        )
+
+    # ---- on the wire -------------------------------------------------------------------------
+
+    async def _request(
+        self,
+        verb: str,
+        kind: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+        content_type: str = "application/apply-patch+yaml",
+    ) -> Object:
+        method = {"LIST": "GET", "APPLY": "PATCH", "CREATE": "POST"}.get(verb, verb)
+        url = self._connection.server + path + ("?" + urlencode(query) if query else "")
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        for attempt in range(1, _TRIES + 1):
+            self._metrics.requests.labels(verb.lower(), kind).inc()
+            try:
+                if data is None:
+                    status, text, wait = await self._send(method, url, None, "")
+                else:
+                    async with self._writes:
+                        status, text, wait = await self._send(method, url, data, content_type)
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if attempt == _TRIES or verb == "CREATE":
+                    raise ClusterUnreachableError(
+                        f"the Kubernetes API does not answer ({error or type(error).__name__})"
+                    ) from None
+                status, wait = 0, None
+            else:
+                if status < 400:
+                    answer: Object = json.loads(text)
+                    return answer
+                if status not in _RETRIED or attempt == _TRIES:
+                    raise _refusal(status, text, wait, f"{verb.lower()} {kind} {path}")
+            pause = 0.1 * 2 ** (attempt - 1) * (0.5 + random.random())  # noqa: S311 - spreads load
+            await asyncio.sleep(min(_LONGEST_PAUSE, max(pause, wait or 0.0)))
+        raise AssertionError("unreachable")
+
+    async def _send(
+        self, method: str, url: str, data: bytes | None, content_type: str
+    ) -> tuple[int, bytes, float | None]:
+        headers = {"Accept": "application/json", **await self._connection.headers()}
+        if data is not None:
+            headers["Content-Type"] = content_type
+        async with self._session.request(method, url, data=data, headers=headers) as response:
+            text = await response.read()
+            after = response.headers.get("Retry-After", "")
+            return response.status, text, float(after) if after.isdigit() else None
+
+
+def _refusal(status: int, text: bytes, wait: float | None, what: str) -> Exception:
+    try:
+        answer = json.loads(text)
+    except ValueError:
+        answer = {}
+    message = str(answer.get("message") or text[:200].decode("utf-8", "replace"))
+    if status in _RETRIED or status == 401:
+        return ClusterUnreachableError(
+            f"the Kubernetes API cannot do it now ({status}): {message}", retry_after=wait
+        )
+    return ClusterRefusedError(
+        f"the Kubernetes API refuses to {what}: {message}",
+        reason="KubernetesRefused",
+        status=status,
+        kubernetesReason=str(answer.get("reason", "")),
+    )
+
+
+def controller_of(live: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the owner reference of an object's controller, or None."""
+    owners = live["metadata"].get("ownerReferences", ())
+    return next((owner for owner in owners if owner.get("controller")), None)
+
+
+def is_ours(live: Mapping[str, Any]) -> bool:
+    """Tell whether an object without a controller was made by us: by its label or its manager."""
+    meta = live["metadata"]
+    if meta.get("labels", {}).get(LABEL_MANAGED_BY) == MANAGED_BY:
+        return True
+    return any(
+        entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+        for entry in meta.get("managedFields", ())
+    )
+
+
+def check_owner(desired: Mapping[str, Any], live: Mapping[str, Any]) -> None:
+    """Refuse to touch what belongs to somebody else.
+
+    Raises:
+        NameConflictError: another controller owns it, or it is not ours at all.
+        TemporaryError: it belongs to a former owner of the same name and is about to go.
+    """
+    theirs, ours = controller_of(live), controller_of(desired)
+    kind, name = desired["kind"], desired["metadata"]["name"]
+    if theirs is None:
+        if not is_ours(live):
+            raise NameConflictError(
+                f"{kind} {name} exists and is not the operator's; rename or delete it, or choose "
+                "another name",
+                reason="NameConflict",
+            )
+        return
+    if ours is not None and theirs.get("uid") == ours.get("uid"):
+        return
+    if ours is not None and all(theirs.get(key) == ours.get(key) for key in ("kind", "name")):
+        raise TemporaryError(
+            f"{kind} {name} of the former {ours['kind']} {ours['name']} is still being removed",
+            reason="Pending",
+            retry_after=1.0,
+        )
+    raise NameConflictError(
+        f"{kind} {name} belongs to {theirs.get('kind')} {theirs.get('name')}; choose another name",
+        reason="NameConflict",
+    )

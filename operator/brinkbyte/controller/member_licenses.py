@@ -1,0 +1,240 @@
+"""The licenses of a Tenant's cameras: asked for, verified, written into their Secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from brinkbyte.client import BillingRefusedError
+from brinkbyte.controller import enrollment, inventory
+from brinkbyte.controller.children import secrets
+from brinkbyte.controller.cluster import Object
+from brinkbyte.controller.context import Context, TenantMemory
+from brinkbyte.controller.documents import Documents, merge_documents
+from brinkbyte.controller.identity import Identity
+from brinkbyte.controller.licenses import write_documents
+from brinkbyte.controller.member_pass import Camera, Pass
+from brinkbyte.controller.member_status import fits
+from brinkbyte.controller.queue import Key
+from brinkbyte.kit.errors import BrinkByteError, TemporaryError
+from brinkbyte.kit.failpoints import failpoint
+from brinkbyte.kit.logging import get_logger
+from brinkbyte.license.tokens import TokenError
+from brinkbyte.resources import names
+from brinkbyte.resources.tenant import Tenant
+
+_log = get_logger(__name__)
+
+
+async def obtain_licenses(
+    ctx: Context,
+    run: Pass,
+    *,
+    tenant: Tenant,
+    identity: Identity,
+    memory: TenantMemory,
+    documents: Documents,
+    license_live: Object | None,
+) -> BrinkByteError | None:
+    """Read the tokens held, ask for what is missing, new or changed, take in the answer."""
+    _read_camera_tokens(ctx, identity, documents, run)
+    _take_tokens(ctx, identity, documents, memory, run)
+    await write_documents(ctx, tenant, documents, license_live)
+    if not documents.complete:
+        memory.inventory.revision = None
+    try:
+        if documents.license and documents.license.cnf.jkt != identity.key.kid:
+            await enrollment.register_key(ctx, identity)
+            memory.inventory.revision = None
+    except BrinkByteError as error:
+        await _failed(ctx, tenant, identity, memory, error)
+        return error
+    for _attempt in range(2):
+        wanted = _wanted(run)
+        request = inventory.plan_request(
+            wanted,
+            memory.inventory,
+            documents.held,
+            monotonic=ctx.monotonic(),
+            missing=_missing(run, memory) if documents.key_set else (),
+        )
+        if request is None:
+            return memory.inventory.error
+        try:
+            answer = await inventory.send(enrollment.billing_client(ctx, identity), request)
+        except BrinkByteError as error:
+            ctx.metrics.billing_calls.labels("inventory", "error").inc()
+            await _failed(ctx, tenant, identity, memory, error)
+            return error
+        ctx.metrics.billing_calls.labels("inventory", "ok").inc()
+        if answer is None:
+            memory.inventory.revision = None
+            continue
+        before = (memory.inventory.error, _uses(memory))
+        inventory.take_in(
+            request,
+            wanted,
+            answer,
+            memory.inventory,
+            monotonic=ctx.monotonic(),
+            jitter=random.random(),  # noqa: S311 - spreads load
+        )
+        merged = merge_documents(
+            documents, answer, ctx.roots.keys, instance=identity.instance_id, now=ctx.now
+        )
+        problem = next(iter(merged.problems.values()), None)
+        memory.inventory.error = problem
+        changed = merged.texts != documents.texts or before != (problem, _uses(memory))
+        memory.documents = merged
+        if merged.texts != documents.texts:
+            name = f"{tenant.name}{names.LICENSE_SUFFIX}"
+            live = await ctx.cluster.get("Secret", tenant.namespace, name)
+            await write_documents(ctx, tenant, merged, live)
+        _take_tokens(ctx, identity, merged, memory, run)
+        if changed:
+            ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
+        return problem
+    return None
+
+
+def _uses(memory: TenantMemory) -> tuple[object, ...]:
+    answer = memory.inventory.answer
+    return (answer.device_use, answer.camera_use) if answer is not None else ()
+
+
+async def _failed(
+    ctx: Context,
+    tenant: Tenant,
+    identity: Identity,
+    memory: TenantMemory,
+    error: BrinkByteError,
+) -> None:
+    inventory.lose(memory.inventory)
+    first = memory.inventory.error is None or memory.inventory.error.reason != error.reason
+    memory.inventory.error = error
+    refused = isinstance(error, BillingRefusedError) and (
+        error.status == 401 or error.reason == "InstanceEnded"
+    )
+    if refused:
+        try:
+            if await enrollment.reenroll_if_renewed(ctx, tenant, memory, identity):
+                first = True
+        except BrinkByteError as why:
+            _log.info("not enrolled again", tenant=tenant.name, error=why.message)
+    if first:
+        ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
+
+
+def _read_camera_tokens(ctx: Context, identity: Identity, documents: Documents, run: Pass) -> None:
+    for camera in run.cameras:
+        live = run.secrets.get(camera.model.secret_name)
+        token = secrets.decode(live).get(names.CAMERA_TOKEN_KEY, "")
+        if not token or documents.key_set is None or live is None:
+            continue
+        owners = live["metadata"].get("ownerReferences", ())
+        if not any(each.get("uid") == camera.model.metadata.uid for each in owners):
+            continue
+        try:
+            claims = ctx.camera_tokens.verify(
+                token, documents.key_set, instance=identity.instance_id, now=ctx.now
+            )
+        except TokenError:
+            continue
+        if claims.camera_id == camera.model.spec.camera_id and claims.cnf.jkt == identity.key.kid:
+            camera.claims, camera.token = claims, token
+
+
+def _wanted(run: Pass) -> inventory.Wanted:
+    return inventory.Wanted(
+        devices={
+            each.model.spec.hardware_id: inventory.inventory_device(each.model)
+            for each in run.devices
+            if each.blocked is None
+        },
+        cameras={
+            each.model.spec.camera_id: inventory.inventory_camera(
+                each.model,
+                each.hardware_id,
+                each.claims.camera_sequence
+                if each.claims and fits(each.model, each.hardware_id, each.claims)
+                else 0,
+            )
+            for each in run.cameras
+            if each.blocked is None and each.hardware_id is not None
+        },
+    )
+
+
+def _missing(run: Pass, memory: TenantMemory) -> list[str]:
+    """Return cameras that should have a token that fits and have none."""
+    found = []
+    for camera in run.cameras:
+        if camera.blocked is not None:
+            continue
+        result = memory.inventory.camera_results.get(camera.model.spec.camera_id)
+        refused = result is not None and result.status == "refused"
+        held = camera.claims is not None and fits(camera.model, camera.hardware_id, camera.claims)
+        if not refused and not held:
+            found.append(camera.model.spec.camera_id)
+    return found
+
+
+def _take_tokens(
+    ctx: Context, identity: Identity, documents: Documents, memory: TenantMemory, run: Pass
+) -> None:
+    if documents.key_set is None:
+        return
+    for camera in run.cameras:
+        result = memory.inventory.camera_results.get(camera.model.spec.camera_id)
+        if camera.blocked is not None or result is None or not result.token:
+            continue
+        try:
+            claims = ctx.camera_tokens.verify(
+                result.token, documents.key_set, instance=identity.instance_id, now=ctx.now
+            )
+        except TokenError as error:
+            camera.conflict = error
+            continue
+        if camera.claims is None or claims.camera_sequence >= camera.claims.camera_sequence:
+            camera.claims, camera.token = claims, result.token
+
+
+async def write_secrets(ctx: Context, run: Pass) -> None:
+    """Write every camera's token into its Secret; a Secret that is not ours is a conflict."""
+
+    async def write(camera: Camera) -> None:
+        if not camera.token:
+            return
+        name = camera.model.secret_name
+        live = run.secrets.get(name) or await ctx.cluster.get("Secret", run.namespace, name)
+        wanted = secrets.member_secret(
+            camera.model,
+            secrets.CAMERA_LICENSE,
+            name,
+            {names.CAMERA_TOKEN_KEY: camera.token},
+        )
+        try:
+            await ctx.cluster.apply(wanted, live=live)
+        except BrinkByteError as error:
+            camera.conflict = error
+            if isinstance(error, TemporaryError):
+                run.errors.append(error)
+            return
+        failpoint("issue.secret_written")
+
+    await asyncio.gather(*(write(camera) for camera in run.cameras))
+    await _remove_former_secrets(ctx, run)
+
+
+async def _remove_former_secrets(ctx: Context, run: Pass) -> None:
+    """Delete the Secret that a CameraLicense had under a former ``secretName``."""
+    wanted = {camera.model.metadata.uid: camera for camera in run.cameras}
+    for name, live in run.secrets.items():
+        meta = live["metadata"]
+        if meta.get("labels", {}).get(names.LABEL_COMPONENT) != secrets.CAMERA_LICENSE:
+            continue
+        for owner in meta.get("ownerReferences", ()):
+            camera = wanted.get(owner.get("uid", ""))
+            moved = camera is not None and camera.model.secret_name != name
+            if moved and camera is not None and camera.token and camera.conflict is None:
+                await ctx.cluster.delete("Secret", run.namespace, name, uid=meta["uid"])

@@ -1,0 +1,89 @@
+"""Prometheus metrics of the operator; one registry for each operator, so tests can have several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from brinkbyte.resources.conditions import Condition
+
+_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """What the operator counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "brinkbyte_operator_kubernetes_requests",
+            "Requests to the Kubernetes API by verb and kind.",
+            ("verb", "kind"),
+            registry=self.registry,
+        )
+        self.reconcile_seconds = Histogram(
+            "brinkbyte_operator_reconcile_seconds",
+            "Time of one reconcile.",
+            ("what", "result"),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self.queue_depth = Gauge(
+            "brinkbyte_operator_queue_depth",
+            "Keys that are due and wait for a worker.",
+            registry=self.registry,
+        )
+        self.billing_calls = Counter(
+            "brinkbyte_operator_billing_calls",
+            "Calls to the billing API by operation and result.",
+            ("operation", "result"),
+            registry=self.registry,
+        )
+        self.drift = Counter(
+            "brinkbyte_operator_drift_repaired",
+            "Children that were changed or deleted by somebody else and put right.",
+            ("kind",),
+            registry=self.registry,
+        )
+        self.condition = Gauge(
+            "brinkbyte_resource_condition",
+            "1 for the current status of each condition of each resource.",
+            ("kind", "namespace", "name", "type", "status"),
+            registry=self.registry,
+        )
+        self.backlog = Gauge(
+            "brinkbyte_tenant_metering_backlog",
+            "Usage events of a Tenant without a receipt.",
+            ("namespace", "name"),
+            registry=self.registry,
+        )
+        self.license_expiry = Gauge(
+            "brinkbyte_tenant_license_expiry_timestamp_seconds",
+            "When the newest license of a Tenant ends.",
+            ("namespace", "name"),
+            registry=self.registry,
+        )
+        self.used = Gauge(
+            "brinkbyte_tenant_used",
+            "Devices and camera seats in use.",
+            ("namespace", "name", "what"),
+            registry=self.registry,
+        )
+
+    def condition_of(
+        self, kind: str, namespace: str, name: str, conditions: Iterable[Condition]
+    ) -> None:
+        """Show the conditions of a resource as they are now."""
+        for each in conditions:
+            for status in ("True", "False", "Unknown"):
+                self.condition.labels(kind, namespace, name, each.type, status).set(
+                    1.0 if each.status == status else 0.0
+                )
+
+    def forget(self, kind: str, namespace: str, name: str) -> None:
+        """Show a resource that is gone no longer."""
+        self.condition.remove_by_labels({"kind": kind, "namespace": namespace, "name": name})
+        if kind == "Tenant":
+            for gauge in (self.backlog, self.license_expiry, self.used):
+                gauge.remove_by_labels({"namespace": namespace, "name": name})

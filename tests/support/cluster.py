@@ -1,0 +1,98 @@
+"""A real Kubernetes for tests: the one that ``--kubeconfig`` names, or one made for this run.
+
+``hack/cluster-tool`` says which tool makes it: real kind where Docker runs, else localkube.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "hack"))
+
+from stack.cluster import Cluster  # noqa: E402 - the path comes first
+
+T = TypeVar("T")
+OTHER = "someone-else"
+"""Field manager of whoever changes our children."""
+
+
+class KubernetesCluster(Cluster):
+    """A cluster with what tests of controllers need."""
+
+    def patch(
+        self, kind: str, namespace: str, name: str, patch: Any, *, how: str = "merge"
+    ) -> None:
+        """Patch an object as another field manager."""
+        self.kubectl(
+            "patch", kind, name, "--namespace", namespace, "--type", how,
+            "--field-manager", OTHER, "--patch", json.dumps(patch),
+        )  # fmt: skip
+
+    def delete_object(self, kind: str, namespace: str, name: str, *, wait: bool = False) -> None:
+        """Delete an object."""
+        self.kubectl("delete", kind, name, "--namespace", namespace, f"--wait={str(wait).lower()}")
+
+    def conditions(self, kind: str, namespace: str, name: str) -> dict[str, dict[str, Any]]:
+        """Return an object's conditions by type; empty when there is none."""
+        found = self.get(kind, name, namespace=namespace) or {}
+        listed = found.get("status", {}).get("conditions", [])
+        return {each["type"]: each for each in listed}
+
+    def ready(self, kind: str, namespace: str, name: str) -> bool:
+        """Tell whether an object is Ready for its newest spec."""
+        found = self.get(kind, name, namespace=namespace) or {}
+        status = found.get("status", {})
+        if status.get("observedGeneration") != found.get("metadata", {}).get("generation"):
+            return False
+        return any(
+            each["type"] == "Ready" and each["status"] == "True"
+            for each in status.get("conditions", [])
+        )
+
+    def events(self, namespace: str, name: str) -> list[str]:
+        """Return the reasons of the Events about an object, oldest first."""
+        found = self.get("events.events.k8s.io", namespace=namespace) or {"items": []}
+        items = [each for each in found["items"] if each.get("regarding", {}).get("name") == name]
+        items.sort(key=lambda each: each.get("eventTime") or "")
+        return [each["reason"] for each in items]
+
+
+def eventually(what: str, check: Callable[[], T], *, seconds: float, every: float = 0.25) -> T:
+    """Return the first true answer of a check.
+
+    Raises:
+        AssertionError: none came in time; names what was waited for.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        answer = check()
+        if answer:
+            return answer
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds:.0f} s: {what} (last: {answer!r})")
+        time.sleep(every)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
+    """A cluster with our definitions and images; removed at the end if it was made here."""
+    given = request.config.getoption("--kubeconfig")
+    if given:
+        found = KubernetesCluster(Path(str(given)).resolve())
+    else:
+        kubeconfig = ROOT / "build" / "test" / "kubeconfig"
+        made = KubernetesCluster.create("brinkbyte-test", kubeconfig)
+        found = KubernetesCluster(made.kubeconfig, made.name)
+        found.load_images()
+    found.kubectl("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
+    yield found
+    if not request.config.getoption("--keep-cluster"):
+        found.delete()

@@ -1,0 +1,291 @@
+"""Tenant status as a function of what is wanted and what is seen."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from brinkbyte.controller.documents import Documents
+from brinkbyte.controller.status import (
+    Seen,
+    TenantView,
+    tenant_status,
+    workload_seen,
+    worth_writing,
+)
+from brinkbyte.kit.errors import BrinkByteError, PermanentError, TemporaryError
+from brinkbyte.license.wire import Use
+from brinkbyte.resources.conditions import TENANT_CONDITIONS, ConditionType
+from brinkbyte.resources.defaults import resolve
+from brinkbyte.resources.state import InstanceState
+from brinkbyte.resources.tenant import Tenant
+from support.licensing import DAY, NOW, license_claims
+from support.plans import IMAGES, tenant
+
+AT = datetime.fromtimestamp(NOW, UTC)
+OK = Seen(True, "Available", "fine")
+NEEDED = (
+    ConditionType.POSTGRES_READY,
+    ConditionType.REDIS_READY,
+    ConditionType.TRITON_READY,
+    ConditionType.INSTANCE_READY,
+)
+LICENSED = Documents(license=license_claims())
+UNREACHABLE = TemporaryError("no route", reason="BillingUnreachable")
+
+
+def state(*, triton: bool = True, **metering: Any) -> InstanceState:
+    return InstanceState.model_validate(
+        {
+            "revision": 1,
+            "license": {"mode": "active", "reason": "LicenseValid", "message": ""},
+            "deviceUse": {"used": 1, "limit": 50},
+            "cameraUse": {"used": 2, "limit": 10},
+            "metering": {"backlog": 0, "lastReportedAt": NOW - 60, **metering},
+            "triton": {"ready": triton, "message": "" if triton else "person is missing"},
+        }
+    )
+
+
+def view(of: Tenant | None = None, **parts: Any) -> TenantView:
+    owner = of or tenant()
+    components = dict.fromkeys(NEEDED, OK) | parts.pop("components", {})
+    return TenantView(
+        **{
+            "tenant": owner,
+            "resolved": resolve(owner.spec, IMAGES),
+            "components": components,
+            "now": AT,
+            "enrolled": True,
+            "instance_id": "inst-1",
+            "documents": LICENSED,
+            "asked": True,
+            "state": state(),
+            **parts,
+        }
+    )
+
+
+def words(of: TenantView) -> dict[str, tuple[str, str]]:
+    return {each.type: (each.status, each.reason) for each in tenant_status(of).conditions}
+
+
+def test_all_is_well() -> None:
+    status = tenant_status(
+        view(device_use=Use(used=1, limit=50), camera_use=Use(used=2, limit=None))
+    )
+    assert [each.type for each in status.conditions] == list(TENANT_CONDITIONS)
+    assert {each.status for each in status.conditions} == {"True"}
+    assert status.headline is not None
+    assert status.headline.reason == "Available"
+    assert status.license is not None
+    assert (status.license.mode, status.license.plan) == ("active", "professional")
+    assert status.usage is not None
+    assert status.usage.devices is not None
+    assert status.usage.devices.summary == "1/50"
+    assert status.usage.cameras is not None
+    assert status.usage.cameras.summary == "2/unlimited"
+    assert status.resolved is not None
+    assert status.resolved.retention_days == 365
+
+
+@pytest.mark.parametrize("broken", NEEDED)
+@pytest.mark.parametrize(("ready", "word"), [(False, "False"), (None, "Unknown")])
+def test_ready_needs_every_component(broken: ConditionType, ready: bool | None, word: str) -> None:
+    found = words(view(components={broken: Seen(ready, "Crashing", "look")}))
+    assert found[broken] == (word, "Crashing")
+    assert found["Ready"] == (word, "Crashing")
+
+
+ERRORS: list[tuple[BrinkByteError, tuple[str, str]]] = [
+    (UNREACHABLE, ("Unknown", "BillingUnreachable")),
+    (PermanentError("x", reason="EnrollmentExpired"), ("False", "EnrollmentExpired")),
+    (PermanentError("x", reason="InstanceExists"), ("False", "InstanceExists")),
+    (PermanentError("x", reason="UntrustedKeySet"), ("False", "UntrustedKeySet")),
+]
+
+
+@pytest.mark.parametrize(("error", "shown"), ERRORS)
+def test_before_enrollment_ready_is_unknown_and_says_why(
+    error: BrinkByteError, shown: tuple[str, str]
+) -> None:
+    found = words(view(enrolled=False, documents=Documents(), error=error))
+    assert found["LicenseValid"] == shown
+    assert found["Ready"] == ("Unknown", shown[1])
+
+
+def test_a_lost_line_takes_neither_license_nor_ready_away() -> None:
+    found = words(view(error=UNREACHABLE))
+    assert found["LicenseValid"] == ("True", "BillingUnreachable")
+    assert found["Ready"] == ("True", "Available")
+
+
+@pytest.mark.parametrize(
+    ("claims", "later", "shown"),
+    [
+        ({}, 0, ("True", "LicenseValid")),
+        ({"trial": {"isActive": True, "endsAt": NOW + DAY}}, 0, ("True", "TrialActive")),
+        ({}, 46 * DAY, ("True", "InGrace")),
+        ({}, 60 * DAY, ("False", "LicenseExpired")),
+        (
+            {"subscription": {"status": "suspended", "currentPeriodEnd": None}},
+            0,
+            ("False", "SubscriptionSuspended"),
+        ),
+    ],
+)
+def test_license_valid_follows_the_mode_and_never_gates_ready(
+    claims: dict[str, Any], later: int, shown: tuple[str, str]
+) -> None:
+    found = words(
+        view(
+            documents=Documents(license=license_claims(**claims)),
+            now=AT + timedelta(seconds=later),
+        )
+    )
+    assert found["LicenseValid"] == shown
+    assert found["Ready"][0] == "True"
+
+
+def test_a_development_root_is_shown() -> None:
+    assert words(view(development_root=True))["LicenseValid"] == ("True", "DevelopmentTrustRoot")
+
+
+def test_a_replaced_document_is_shown() -> None:
+    drift = PermanentError("edited", reason="UntrustedKeySet")
+    assert words(view(drift=drift))["LicenseValid"] == ("False", "UntrustedKeySet")
+
+
+@pytest.mark.parametrize(
+    ("metering", "shown"),
+    [
+        ({}, ("True", "Reporting")),
+        ({"lastReportedAt": None}, ("Unknown", "NeverReported")),
+        ({"lastErrorReason": "BillingUnreachable"}, ("False", "BillingUnreachable")),
+        ({"backlog": 5, "oldestUnacknowledgedAt": NOW - 100}, ("True", "Reporting")),
+        ({"backlog": 5, "oldestUnacknowledgedAt": NOW - 1000}, ("False", "BacklogWaiting")),
+    ],
+)
+def test_metering_never_gates_ready(metering: dict[str, Any], shown: tuple[str, str]) -> None:
+    found = words(view(state=state(**metering)))
+    assert found["MeteringHealthy"] == shown
+    assert found["Ready"][0] == "True"
+
+
+def test_missing_models_are_shown() -> None:
+    found = words(view(state=state(triton=False)))
+    assert found["TritonReady"] == ("False", "ModelsMissing")
+    assert found["Ready"] == ("False", "ModelsMissing")
+
+
+def with_status(of: TenantView) -> Tenant:
+    status = tenant_status(of)
+    return of.tenant.model_copy(update={"status": status})
+
+
+def test_a_restart_keeps_what_the_instance_said() -> None:
+    before = with_status(view())
+    restarted = view(before, asked=False, state=None)
+    assert words(restarted) == words(view(before))
+
+
+def test_a_silent_instance_is_unknown_unless_it_was_well() -> None:
+    silent: dict[str, Any] = {"asked": True, "state": None, "state_error": "no answer"}
+    assert words(view(**silent))["TritonReady"] == ("Unknown", "InstanceUnreachable")
+    before = with_status(view())
+    assert words(view(before, **silent))["TritonReady"] == ("True", "Available")
+
+
+def test_a_paused_tenant_says_so_while_it_runs() -> None:
+    assert words(view(tenant(paused=True)))["Ready"] == ("True", "Paused")
+
+
+def test_what_could_not_be_done_is_said_without_taking_ready_away() -> None:
+    note = Seen(True, "StorageCannotShrink", "no")
+    found = words(view(components={ConditionType.POSTGRES_READY: note}))
+    assert found["Ready"] == ("True", "StorageCannotShrink")
+
+
+def test_the_time_of_transition_moves_only_with_the_status() -> None:
+    before = with_status(view())
+    later = AT + timedelta(hours=1)
+    same = tenant_status(view(before, now=later, error=UNREACHABLE))
+    assert {each.last_transition_time for each in same.conditions} == {AT}
+    broken = tenant_status(
+        view(before, now=later, components={ConditionType.REDIS_READY: Seen(False, "X", "")})
+    )
+    moved = {each.type for each in broken.conditions if each.last_transition_time == later}
+    assert moved == {"RedisReady", "Ready"}
+
+
+def test_a_status_is_written_for_a_person_or_once_an_hour() -> None:
+    old = tenant_status(view()).to_wire()
+    assert not worth_writing(old, tenant_status(view()).to_wire(), AT)
+    busy = tenant_status(view(state=state(backlog=9, lastReportedAt=NOW))).to_wire()
+    assert not worth_writing(old, busy, AT)
+    assert worth_writing(old, busy, AT + timedelta(hours=2))
+    broken = tenant_status(view(state=state(triton=False))).to_wire()
+    assert worth_writing(old, broken, AT)
+    assert worth_writing({}, old, AT)
+
+
+def pod(**status: Any) -> dict[str, Any]:
+    return {"status": status}
+
+
+@pytest.mark.parametrize(
+    ("pods", "ready", "reason", "says"),
+    [
+        ([], None, "Provisioning", "starting"),
+        (
+            [pod(conditions=[{"type": "PodScheduled", "status": "False", "message": "no cpu"}])],
+            False,
+            "NotScheduled",
+            "no cpu",
+        ),
+        (
+            [
+                pod(
+                    initContainerStatuses=[
+                        {"image": "x:1", "state": {"waiting": {"reason": "ImagePullBackOff"}}}
+                    ]
+                )
+            ],
+            False,
+            "ImageNotPulled",
+            "x:1",
+        ),
+        (
+            [
+                pod(
+                    containerStatuses=[
+                        {
+                            "name": "init",
+                            "restartCount": 3,
+                            "ready": False,
+                            "state": {},
+                            "lastState": {"terminated": {"message": "a\nthe data is of 16"}},
+                        }
+                    ]
+                )
+            ],
+            False,
+            "Crashing",
+            "the data is of 16",
+        ),
+    ],
+)
+def test_a_pod_that_does_not_start_says_why(
+    pods: list[dict[str, Any]], ready: bool | None, reason: str, says: str
+) -> None:
+    seen = workload_seen("PostgreSQL", {"spec": {"replicas": 1}, "status": {}}, pods)
+    assert (seen.ready, seen.reason) == (ready, reason)
+    assert says in seen.message
+
+
+def test_a_running_workload_is_ready_whatever_its_old_pods_say() -> None:
+    live = {"spec": {"replicas": 2}, "status": {"readyReplicas": 1}}
+    assert workload_seen("x", live, []).ready is True
+    assert workload_seen("x", None, []).ready is None
