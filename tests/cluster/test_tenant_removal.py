@@ -49,7 +49,7 @@ def test_delete_removes_the_data_once_everything_has_its_receipt(site: Site) -> 
     )
 
     def gone() -> bool:
-        claims = site.cluster.get("pvc", namespace=site.namespace)
+        claims = site.cluster.get("pvc", namespace=site.namespace) or {"items": []}
         return not claims["items"] and not text(site, "acme-btn-postgres")
 
     eventually("volumes and credentials are gone", gone, seconds=60)

@@ -21,6 +21,7 @@ from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import endpoints as customers
 from brinkbyte.billing.db import Database
+from brinkbyte.billing.http import BODY_SCHEMAS
 from brinkbyte.billing.instances import endpoints as instances
 from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing
@@ -74,7 +75,21 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     _install_probes(app)
     for module in (customers, subscriptions, instances, licenses, usage):
         app.include_router(module.router)
+    _complete_openapi(app)
     return app
+
+
+def _complete_openapi(app: FastAPI) -> None:
+    generate = app.openapi
+
+    def complete() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for name, schema in BODY_SCHEMAS.items():
+            schemas.setdefault(name, schema)
+        return document
+
+    app.openapi = complete  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
 def _install_database_handlers(app: FastAPI) -> None:

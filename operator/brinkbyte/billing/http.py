@@ -64,7 +64,16 @@ def _printable(part: int | str) -> int | str:
     return part if isinstance(part, int) else part.encode("ascii", "replace").decode()[:100]
 
 
+BODY_SCHEMAS: Final[dict[str, Any]] = {}
+"""Schemas that the bodies refer to; the application adds them to its OpenAPI document."""
+
+
 def described_body(model: type[BaseModel]) -> dict[str, Any]:
     """Return the ``openapi_extra`` of an endpoint whose body :func:`json_body` reads."""
     schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    BODY_SCHEMAS.update(schema.pop("$defs", {}))
+    BODY_SCHEMAS[model.__name__] = schema
+    reference = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}
+    }

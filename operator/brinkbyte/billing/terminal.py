@@ -42,6 +42,8 @@ def one_sentence_errors() -> Iterator[None]:
         fail("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()))
     except psycopg.OperationalError as error:
         fail(f"DatabaseUnavailable: {str(error).strip()}")
+    except psycopg.Error as error:
+        fail(f"the database refused: {str(error).strip()}")
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror}")
 

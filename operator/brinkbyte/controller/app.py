@@ -22,6 +22,7 @@ from brinkbyte.controller.connection import Connection
 from brinkbyte.controller.context import BillingClients, Context
 from brinkbyte.controller.events import EventSink
 from brinkbyte.controller.feed import Feed
+from brinkbyte.controller.kopf_storage import NoDiffBase, NoProgress
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key, WorkQueue
 from brinkbyte.controller.settings import OperatorSettings
@@ -186,16 +187,13 @@ def quiet_kopf() -> None:
 
 
 def configure(settings: kopf.OperatorSettings) -> None:
-    """Set kopf up: silent, patient, and with names of our own should it ever write."""
+    """Set kopf up: silent, patient, with a finalizer of our own name and nothing to store."""
     settings.posting.enabled = False
     settings.posting.loggers = False
     settings.networking.request_timeout = 30
     settings.watching.inactivity_timeout = 70
     settings.persistence.finalizer = f"{names.GROUP}/kopf"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=names.GROUP)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(
-        prefix=names.GROUP,
-        ignored_fields=[("metadata", "annotations", "argocd.argoproj.io/tracking-id")],
-    )
+    settings.persistence.progress_storage = NoProgress()
+    settings.persistence.diffbase_storage = NoDiffBase()
     for group, version, plural in CHILD_KINDS:
         settings.watching.label_selectors[group, version, plural] = SELECTOR

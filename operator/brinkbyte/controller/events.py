@@ -16,7 +16,8 @@ from brinkbyte.resources.names import MANAGED_BY
 
 _log = get_logger(__name__)
 _QUEUED: Final = 5000
-_WRITERS: Final = 8
+_WRITERS: Final = 16
+_DELAY: Final = 0.5
 _MAX_NOTE: Final = 1000
 # Nobody has to do anything about these.
 _CALM: Final = frozenset(
@@ -106,6 +107,8 @@ class EventSink:
     async def _write(self) -> None:
         while True:
             event = await self._queue.get()
+            # Whatever else a burst has to write comes first.
+            await asyncio.sleep(_DELAY)
             try:
                 await self._cluster.create(event)
             except BrinkByteError as error:

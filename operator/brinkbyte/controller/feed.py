@@ -17,7 +17,7 @@ from brinkbyte.controller.queue import Key
 from brinkbyte.resources import names
 
 COALESCE_SECONDS: Final = 0.1
-"""Devices and cameras that come together are one pass."""
+"""What comes together is one pass."""
 _MEMBER_KINDS: Final = frozenset({"EdgeDevice", "CameraLicense"})
 _WORKLOAD_STATUS: Final = ("replicas", "readyReplicas", "availableReplicas", "updatedReplicas")
 _IGNORED_META: Final = frozenset({"managedFields", "resourceVersion", "generation"})
@@ -143,4 +143,4 @@ class Feed:
         if record and meta["namespace"] != self._operator_namespace:
             return
         for key in keys_of(live):
-            self._add(key, COALESCE_SECONDS if key.what == "Members" else 0.02)
+            self._add(key, COALESCE_SECONDS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from itertools import pairwise
 from typing import Any, Final
 
 from brinkbyte.controller import enrollment, inventory
@@ -30,11 +31,14 @@ from brinkbyte.controller.queue import Key
 from brinkbyte.controller.status import Seen, of_error, worth_writing
 from brinkbyte.kit.errors import BrinkByteError, InvalidInputError, TemporaryError
 from brinkbyte.kit.failpoints import failpoint
+from brinkbyte.kit.logging import get_logger
 from brinkbyte.resources import names
 from brinkbyte.resources.camera_license import CameraLicense
 from brinkbyte.resources.conditions import ConditionType, Reason
 from brinkbyte.resources.edge_device import EdgeDevice
 from brinkbyte.resources.tenant import Tenant
+
+_log = get_logger(__name__)
 
 RESYNC_SECONDS: Final = 600.0
 CONFLICT_SECONDS: Final = 20.0
@@ -46,8 +50,10 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     Returns:
         seconds until the next pass at the latest; None when there is nothing to look after.
     """
+    times = [ctx.monotonic()]
     tenant_live = await ctx.cluster.get("Tenant", key.namespace, key.name)
     run = await read_pass(ctx, key)
+    times.append(ctx.monotonic())
     if tenant_live is None:
         if run.devices or run.cameras:
             await _write_statuses(ctx, run, None, _no_tenant(key.name))
@@ -76,8 +82,17 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         documents=documents,
         license_live=license_live,
     )
+    times.append(ctx.monotonic())
     await write_secrets(ctx, run)
+    times.append(ctx.monotonic())
     await _write_statuses(ctx, run, memory, None)
+    times.append(ctx.monotonic())
+    _log.debug(
+        "pass over devices and cameras",
+        tenant=key.name,
+        cameras=len(run.cameras),
+        read_license_secrets_status=[round(after - before, 3) for before, after in pairwise(times)],
+    )
     if failed is not None or run.errors:
         # What stands in a status need not stand in a stack trace too.
         first = failed or run.errors[0]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from brinkbyte.resources.conditions import Condition
+from brinkbyte.resources.conditions import Condition, ConditionType
 
+_STATUSES = ("True", "False", "Unknown")
 _BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -76,14 +78,24 @@ class Metrics:
     ) -> None:
         """Show the conditions of a resource as they are now."""
         for each in conditions:
-            for status in ("True", "False", "Unknown"):
+            for status in _STATUSES:
                 self.condition.labels(kind, namespace, name, each.type, status).set(
                     1.0 if each.status == status else 0.0
                 )
 
     def forget(self, kind: str, namespace: str, name: str) -> None:
         """Show a resource that is gone no longer."""
-        self.condition.remove_by_labels({"kind": kind, "namespace": namespace, "name": name})
+        for each in ConditionType:
+            for status in _STATUSES:
+                self._remove(self.condition, kind, namespace, name, each.value, status)
         if kind == "Tenant":
-            for gauge in (self.backlog, self.license_expiry, self.used):
-                gauge.remove_by_labels({"namespace": namespace, "name": name})
+            self._remove(self.backlog, namespace, name)
+            self._remove(self.license_expiry, namespace, name)
+            for what in ("devices", "cameras"):
+                self._remove(self.used, namespace, name, what)
+
+    @staticmethod
+    def _remove(gauge: Gauge, *labels: str) -> None:
+        # By its labels: a search would look through the series of every other resource.
+        with suppress(KeyError):
+            gauge.remove(*labels)

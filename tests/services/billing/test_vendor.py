@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -84,6 +85,17 @@ async def test_refusals_name_what_is_missing(vendor: httpx.AsyncClient, billing:
         ({"quantities": {"vision.base_seats": 1}}, "vision.base_seat"),
         ({"quantities": {"vision.base_seat": "many"}}, "quantities"),
         ({"plan": {}}, "plan"),
+        ({"quantities": {"vision.base_seat": 10**9, "vision.trial_seat": 2}}, "seats"),
+        (
+            {
+                "plans": {"fleet": "professional"},
+                "overrides": {
+                    "fleet.plan.professional.price": "1",
+                    "fleet.plan.professional.maxUsers": 10**10,
+                },
+            },
+            "maxUsers",
+        ),
     ],
 )
 async def test_terms_that_cannot_be_bought_are_refused(
@@ -145,6 +157,9 @@ async def test_probes(acme: Site, billing: Billing) -> None:
     document = (await billing.http.get("/openapi.json")).json()
     assert "/api/v1/usage/batch" in document["paths"]
     assert document["paths"]["/api/v1/inventory"]["put"]["requestBody"]["required"]
+    referred = set(re.findall(r"#/components/schemas/([A-Za-z0-9_-]+)", json.dumps(document)))
+    assert referred <= set(document["components"]["schemas"])
+    assert 'path="/api/v1/usage/batch"' in metrics
 
 
 async def test_unknown_paths_and_methods_are_problems(billing: Billing) -> None:

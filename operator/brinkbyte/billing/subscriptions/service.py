@@ -20,6 +20,8 @@ from brinkbyte.catalog import Catalog, CatalogError, Entitlements, Terms, compil
 from brinkbyte.kit.problem import ProblemError
 
 DAY = 86_400
+MAX_CLAIM = 10**9
+MAX_ALLOWANCE = 2**53 - 1
 
 
 def check(catalog: Catalog, request: SubscriptionSet) -> tuple[Terms, Entitlements]:
@@ -30,7 +32,10 @@ def check(catalog: Catalog, request: SubscriptionSet) -> tuple[Terms, Entitlemen
     """
     try:
         terms = Terms.model_validate_json(json.dumps(request.terms))
-        return terms, compile_entitlements(catalog, terms)
+        entitled = compile_entitlements(catalog, terms)
+        problems = _too_large(entitled)
+        if not problems:
+            return terms, entitled
     except CatalogError as error:
         problems = list(error.problems)
     except ValidationError as error:
@@ -38,6 +43,22 @@ def check(catalog: Catalog, request: SubscriptionSet) -> tuple[Terms, Entitlemen
     raise ProblemError(
         422, f"terms: {'; '.join(problems)}", reason="InvalidTerms", problems=problems
     )
+
+
+def _too_large(entitled: Entitlements) -> list[str]:
+    """Name what does not fit a license's claims."""
+    values = {
+        "seats": entitled.base_seats + entitled.trial_seats,
+        **entitled.features.model_dump(by_alias=True),
+        **entitled.limits.model_dump(by_alias=True),
+    }
+    allowances = {name: a.included for name, a in entitled.allowances.items()}
+    return [
+        f"{name} is {value}; at most {most} can be held"
+        for found, most in ((values, MAX_CLAIM), (allowances, MAX_ALLOWANCE))
+        for name, value in found.items()
+        if value is not None and value > most
+    ]
 
 
 async def set_in(
