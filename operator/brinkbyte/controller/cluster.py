@@ -38,6 +38,9 @@ _RETRIED: Final = frozenset({429, 500, 502, 503, 504})
 _LONGEST_PAUSE: Final = 10.0
 _PARALLEL_WRITES: Final = 48
 _CONNECTIONS: Final = 64
+_METADATA_ONLY: Final = (
+    "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
+)
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 
 
@@ -140,6 +143,13 @@ class Cluster:
             item.setdefault("apiVersion", KINDS[kind].api_version)
             item.setdefault("kind", kind)
         return items
+
+    async def names(self, kind: str, namespace: str) -> frozenset[str]:
+        """Return the names of all objects of a kind in a namespace; only metadata is transferred."""
+        answer = await self._request(
+            "LIST", kind, KINDS[kind].path(namespace), accept=_METADATA_ONLY
+        )
+        return frozenset(item["metadata"]["name"] for item in answer.get("items", []))
 
     # ---- writing -----------------------------------------------------------------------------
 
@@ -277,6 +287,7 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
         content_type: str = "application/apply-patch+yaml",
+        accept: str = "application/json",
     ) -> Object:
         method = {"LIST": "GET", "APPLY": "PATCH", "CREATE": "POST"}.get(verb, verb)
         url = self._connection.server + path + ("?" + urlencode(query) if query else "")
@@ -285,10 +296,12 @@ class Cluster:
             self._metrics.requests.labels(verb.lower(), kind).inc()
             try:
                 if data is None:
-                    status, text, wait = await self._send(method, url, None, "")
+                    status, text, wait = await self._send(method, url, None, "", accept)
                 else:
                     async with self._writes:
-                        status, text, wait = await self._send(method, url, data, content_type)
+                        status, text, wait = await self._send(
+                            method, url, data, content_type, accept
+                        )
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if attempt == _TRIES or verb == "CREATE":
                     raise ClusterUnreachableError(
@@ -306,9 +319,9 @@ class Cluster:
         raise AssertionError("unreachable")
 
     async def _send(
-        self, method: str, url: str, data: bytes | None, content_type: str
+        self, method: str, url: str, data: bytes | None, content_type: str, accept: str
     ) -> tuple[int, bytes, float | None]:
-        headers = {"Accept": "application/json", **await self._connection.headers()}
+        headers = {"Accept": accept, **await self._connection.headers()}
         if data is not None:
             headers["Content-Type"] = content_type
         async with self._session.request(method, url, data=data, headers=headers) as response:

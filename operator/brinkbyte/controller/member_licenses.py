@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Set
+from typing import Final
 
 from brinkbyte.client import BillingRefusedError
 from brinkbyte.controller import enrollment, inventory
@@ -24,6 +26,9 @@ from brinkbyte.resources import names
 from brinkbyte.resources.tenant import Tenant
 
 _log = get_logger(__name__)
+
+_MANY: Final = 4
+"""From here on one list of names is cheaper than asking for each Secret."""
 
 
 async def obtain_licenses(
@@ -201,12 +206,22 @@ def _take_tokens(
 
 async def write_secrets(ctx: Context, run: Pass) -> None:
     """Write every camera's token into its Secret; a Secret that is not ours is a conflict."""
+    unknown = {
+        camera.model.secret_name
+        for camera in run.cameras
+        if camera.token and camera.model.secret_name not in run.secrets
+    }
+    taken: Set[str] = unknown
+    if len(unknown) > _MANY:
+        taken = await ctx.cluster.names("Secret", run.namespace)
 
     async def write(camera: Camera) -> None:
         if not camera.token:
             return
         name = camera.model.secret_name
-        live = run.secrets.get(name) or await ctx.cluster.get("Secret", run.namespace, name)
+        live = run.secrets.get(name)
+        if live is None and name in taken:
+            live = await ctx.cluster.get("Secret", run.namespace, name)
         wanted = secrets.member_secret(
             camera.model,
             secrets.CAMERA_LICENSE,
