@@ -35,6 +35,7 @@ from brinkbyte.resources.tenant import (
     TenantStatus,
     TenantUsage,
 )
+from support.cluster import cluster_name
 from support.helm import CHARTS, ROOT, tool_path
 from support.manifests import (
     ACCEPTED,
@@ -126,7 +127,7 @@ def cluster(
     )
     kubectl = request.config.getoption("kind_kubectl_bin") or tool_path("kubectl")
     made = KindCluster(
-        "brinkbyte-crds",
+        cluster_name("crds"),
         tmp_path_factory.mktemp("crds") / "kubeconfig",
         kind_path=Path(kind.strip()),
         kubectl_path=Path(kubectl),

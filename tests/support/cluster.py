@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,6 +82,11 @@ def eventually(what: str, check: Callable[[], T], *, seconds: float, every: floa
         time.sleep(every)
 
 
+def cluster_name(purpose: str) -> str:
+    """Return a name of this checkout's own: two may run their tests at the same time."""
+    return f"brinkbyte-{purpose}-{zlib.crc32(str(ROOT).encode()):08x}"
+
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
     """A cluster with our definitions and images; removed at the end if it was made here."""
@@ -89,7 +95,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
         found = KubernetesCluster(Path(str(given)).resolve())
     else:
         kubeconfig = ROOT / "build" / "test" / "kubeconfig"
-        made = KubernetesCluster.create("brinkbyte-test", kubeconfig)
+        made = KubernetesCluster.create(cluster_name("test"), kubeconfig)
         found = KubernetesCluster(made.kubeconfig, made.name)
         found.load_images()
     found.kubectl("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -107,10 +107,18 @@ class Cluster:
     Args:
         connection: address and credentials.
         metrics: every request is counted by verb and kind.
+        sleep: waits so many seconds.
     """
 
-    def __init__(self, connection: Connection, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        metrics: Metrics,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._connection = connection
+        self._sleep = sleep
         self._metrics = metrics
         self._writes = asyncio.Semaphore(_PARALLEL_WRITES)
         self._session = aiohttp.ClientSession(
@@ -145,7 +153,7 @@ class Cluster:
         return items
 
     async def names(self, kind: str, namespace: str) -> frozenset[str]:
-        """Return the names of all objects of a kind in a namespace; only metadata is transferred."""
+        """Return the names of all objects of a kind in a namespace; no contents are read."""
         answer = await self._request(
             "LIST", kind, KINDS[kind].path(namespace), accept=_METADATA_ONLY
         )
@@ -315,7 +323,7 @@ class Cluster:
                 if status not in _RETRIED or attempt == _TRIES:
                     raise _refusal(status, text, wait, f"{verb.lower()} {kind} {path}")
             pause = 0.1 * 2 ** (attempt - 1) * (0.5 + random.random())  # noqa: S311 - spreads load
-            await asyncio.sleep(min(_LONGEST_PAUSE, max(pause, wait or 0.0)))
+            await self._sleep(min(_LONGEST_PAUSE, max(pause, wait or 0.0)))
         raise AssertionError("unreachable")
 
     async def _send(

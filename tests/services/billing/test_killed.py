@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -135,3 +136,4 @@ async def test_database_that_crashes_is_a_503_and_heals() -> None:
                 assert (await http.get("/health")).status_code == 200
         finally:
             api.stop()
+            shutil.rmtree(api.directory)

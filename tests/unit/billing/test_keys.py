@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys")
+    make_signing_keys(path, (root / "root.pem").read_bytes(), now=NOW)
+    return path
+
+
 @pytest.fixture
-def keys(root: Path, tmp_path: Path) -> Path:
-    make_signing_keys(tmp_path, (root / "root.pem").read_bytes(), now=NOW)
-    return tmp_path
+def keys(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "keys"))
 
 
 def test_root_has_one_in_use_and_one_spare_and_is_never_overwritten(root: Path) -> None:

@@ -1,0 +1,218 @@
+"""Requests to the Kubernetes API on the wire: authenticated, counted, repeated when they may be.
+
+What an API server decides is tested on a real one; here a loopback server says what no real one
+says on demand.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import kopf
+import pytest
+import yaml
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from kubernetes.aio.client import Configuration
+
+from brinkbyte.controller.app import CHILD_KINDS, SELECTOR, configure
+from brinkbyte.controller.cluster import Cluster, ClusterRefusedError, ClusterUnreachableError
+from brinkbyte.controller.connection import Connection, ConnectionConfigError, load_connection
+from brinkbyte.controller.metrics import Metrics
+from brinkbyte.kit.errors import TemporaryError
+
+OBJECT: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "x", "namespace": "ns", "uid": "u"},
+}
+
+
+@dataclass
+class Wire:
+    """A loopback server that answers what it is told, and the client that asks it."""
+
+    cluster: Cluster
+    metrics: Metrics
+    seen: list[web.Request] = field(default_factory=list)
+    answers: list[web.Response | None] = field(default_factory=list)
+    """None: the line breaks before an answer."""
+    waits: list[float] = field(default_factory=list)
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    configuration: Any = Configuration()
+    configuration.api_key = {"BearerToken": "the-token"}
+    configuration.api_key_prefix = {"BearerToken": "Bearer"}
+    metrics = Metrics()
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    made: Wire
+
+    async def handle(request: web.Request) -> web.Response:
+        await request.read()
+        made.seen.append(request)
+        answer = made.answers.pop(0) if made.answers else web.json_response(OBJECT)
+        if answer is None:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        return answer
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    async with TestServer(app) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        cluster = Cluster(
+            Connection(url, ssl.create_default_context(), configuration), metrics, sleep=sleep
+        )
+        made = Wire(cluster, metrics, waits=waits)
+        yield made
+        await cluster.close()
+
+
+def refused(status: int, **headers: str) -> web.Response:
+    body = {"kind": "Status", "message": "no", "reason": "Because"}
+    return web.json_response(body, status=status, headers=headers)
+
+
+async def test_every_request_is_authenticated_and_counted(wire: Wire) -> None:
+    cluster = wire.cluster
+    await cluster.get("Secret", "ns", "x")
+    await cluster.list("Secret", "ns", labels="a=b")
+    await cluster.names("Secret", "ns")
+    await cluster.apply(OBJECT, live=None)
+    await cluster.apply_status({**OBJECT, "kind": "Tenant"}, {"a": 1})
+    await cluster.patch("Secret", "ns", "x", {})
+    await cluster.delete("Secret", "ns", "x", uid="u", orphan=True)
+    await cluster.create({**OBJECT, "kind": "Event"})
+    assert {each.headers["Authorization"] for each in wire.seen} == {"Bearer the-token"}
+    assert [each.method for each in wire.seen] == [
+        "GET", "GET", "GET", "PATCH", "PATCH", "PATCH", "DELETE", "POST",
+    ]  # fmt: skip
+    assert "PartialObjectMetadataList" in wire.seen[2].headers["Accept"]
+    assert wire.seen[3].headers["Content-Type"] == "application/apply-patch+yaml"
+    assert dict(wire.seen[3].query) == {"fieldManager": "brinkbyte-operator", "force": "true"}
+    assert wire.seen[4].path.endswith("/tenants/x/status")
+    count = wire.metrics.registry.get_sample_value(
+        "brinkbyte_operator_kubernetes_requests_total", {"verb": "apply", "kind": "Secret"}
+    )
+    assert count == 1
+
+
+Call = Callable[[Cluster], Awaitable[Any]]
+CALLS: dict[str, Call] = {
+    "get": lambda cluster: cluster.get("Secret", "ns", "x"),
+    "apply": lambda cluster: cluster.apply(OBJECT, live=None),
+    "patch": lambda cluster: cluster.patch("Secret", "ns", "x", {}),
+    "delete": lambda cluster: cluster.delete("Secret", "ns", "x"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("status", [429, 500, 503, 504])
+async def test_what_may_pass_is_tried_again(wire: Wire, call: str, status: int) -> None:
+    wire.answers = [refused(status), refused(status)]
+    await CALLS[call](wire.cluster)
+    assert len(wire.seen) == 3
+    assert len(wire.waits) == 2
+
+
+async def test_retry_after_is_waited_for(wire: Wire) -> None:
+    wire.answers = [refused(429, **{"Retry-After": "3"})]
+    await wire.cluster.apply(OBJECT, live=None)
+    assert wire.waits == [3.0]
+
+
+async def test_a_server_that_stays_away_is_a_temporary_error(wire: Wire) -> None:
+    wire.answers = [refused(503, **{"Retry-After": "7"}) for _ in range(9)]
+    with pytest.raises(ClusterUnreachableError) as caught:
+        await wire.cluster.apply(OBJECT, live=None)
+    assert caught.value.retry_after == 7.0
+    assert isinstance(caught.value, TemporaryError)
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 422])
+async def test_a_refusal_is_told_once_with_its_reason(wire: Wire, status: int) -> None:
+    wire.answers = [refused(status)]
+    with pytest.raises(ClusterRefusedError) as caught:
+        await wire.cluster.apply(OBJECT, live=None)
+    assert caught.value.details == {"status": status, "kubernetesReason": "Because"}
+    assert "no" in caught.value.message
+    assert len(wire.seen) == 1
+
+
+async def test_what_is_gone_is_no_error(wire: Wire) -> None:
+    wire.answers = [refused(404) for _ in range(4)]
+    assert await wire.cluster.get("Secret", "ns", "x") is None
+    assert await wire.cluster.patch("Secret", "ns", "x", {}) is None
+    await wire.cluster.delete("Secret", "ns", "x")
+    await wire.cluster.apply_status({**OBJECT, "kind": "Tenant"}, {})
+
+
+async def test_an_event_is_never_written_twice(wire: Wire) -> None:
+    wire.answers = [None]
+    with pytest.raises(ClusterUnreachableError):
+        await wire.cluster.create({**OBJECT, "kind": "Event"})
+    assert len(wire.seen) == 1
+
+
+async def test_a_broken_line_is_tried_again(wire: Wire) -> None:
+    wire.answers = [None, None]
+    await wire.cluster.apply(OBJECT, live=None)
+    assert len(wire.seen) == 3
+
+
+async def test_a_kubeconfig_is_read_for_us_and_for_kopf(tmp_path: Path) -> None:
+    file = tmp_path / "config"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "current-context": "c",
+                "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+                "clusters": [
+                    {
+                        "name": "k",
+                        "cluster": {"server": "https://k:1/", "insecure-skip-tls-verify": True},
+                    }
+                ],
+                "users": [{"name": "u", "user": {"token": "secret"}}],
+            }
+        )
+    )
+    connection = await load_connection(file)
+    assert connection.server == "https://k:1"
+    assert await connection.headers() == {"Authorization": "Bearer secret"}
+    info = await connection.kopf_info()
+    assert (info.server, info.scheme, info.token) == ("https://k:1", "Bearer", "secret")
+
+
+async def test_without_a_cluster_the_error_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionConfigError) as caught:
+        await load_connection(tmp_path / "missing")
+    assert "--kubeconfig" in caught.value.message
+
+
+def test_kopf_is_told_to_write_nothing_and_to_select_on_the_server() -> None:
+    settings = kopf.OperatorSettings()
+    configure(settings)
+    assert not settings.posting.enabled
+    assert not settings.posting.loggers
+    assert settings.queueing.worker_limit is None
+    assert settings.networking.request_timeout == 30
+    assert list(settings.watching.label_selectors.values()) == [SELECTOR] * len(CHILD_KINDS)
+    storage: Any = settings.persistence.diffbase_storage
+    assert storage.build(body={}, extra_fields=None) == {}
+    assert storage.fetch(body={}) is None
+    progress: Any = settings.persistence.progress_storage
+    essence = {"spec": {}}
+    assert progress.clear(essence=essence) is essence
+    assert progress.fetch(key="k", body={}) is None
