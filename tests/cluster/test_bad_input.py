@@ -225,8 +225,8 @@ def test_killed_at_any_point_a_restart_finishes(bare: Site, customer: str, point
 
 
 def records(site: Site) -> list[str]:
-    found = site.cluster.get("secret", namespace=SYSTEM)["items"]
-    return [each["metadata"]["name"] for each in found]
+    found = site.cluster.get("secret", namespace=SYSTEM) or {"items": []}
+    return [each["metadata"]["name"] for each in found["items"]]
 
 
 def test_a_namespace_goes_with_the_billing_api_down_and_seats_are_freed_later(

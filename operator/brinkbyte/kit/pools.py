@@ -31,6 +31,8 @@ async def postgres_pool(
         max_size=max_size,
         open=False,
         timeout=5.0,
+        # Tried again soon after a long outage, too.
+        reconnect_timeout=10.0,
         kwargs={"row_factory": dict_row, "application_name": name, "options": "-c timezone=UTC"},
         check=AsyncConnectionPool.check_connection,
     )

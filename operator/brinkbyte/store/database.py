@@ -78,6 +78,8 @@ async def open_database(
         max_size=settings.database_pool_size,
         open=False,
         timeout=5.0,
+        # Tried again soon after a long outage, too.
+        reconnect_timeout=10.0,
         kwargs={"row_factory": dict_row, "application_name": name, "options": _OPTIONS},
         check=AsyncConnectionPool.check_connection,
     )
