@@ -16,19 +16,23 @@ from stack.release import install_billing, install_operator
 from stack.tools import BUILD, StepError, step
 
 CLUSTER: Final = "brinkbyte-bench"
+MEASURABLE: Final = 0.05
 READY: Final = ".status.conditions[?(@.type=='Ready')].status"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One line of ``build/bench.json``; ``ratio`` is value / reference."""
+    """One line of ``build/bench.json``.
+
+    ``ratio`` is value / reference, None beside a reference too small to divide by.
+    """
 
     name: str
     value: float
     unit: str
     reference: str
     referenceValue: float  # noqa: N815 - the file's own spelling
-    ratio: float
+    ratio: float | None
     target: str
     ok: bool
 
@@ -37,10 +41,8 @@ def result(
     name: str, value: float, unit: str, *, beside: str, beside_value: float, target: str, ok: bool
 ) -> Result:
     """Return a line with its ratio."""
-    ratio = value / beside_value if beside_value else float("inf")
-    return Result(
-        name, round(value, 3), unit, beside, round(beside_value, 3), round(ratio, 3), target, ok
-    )
+    ratio = round(value / beside_value, 3) if beside_value >= MEASURABLE else None
+    return Result(name, round(value, 3), unit, beside, round(beside_value, 3), ratio, target, ok)
 
 
 def run() -> list[Result]:
@@ -103,7 +105,8 @@ def main() -> None:
     for one in results:
         table.add_row(
             one.name, f"{one.value:g} {one.unit}", one.reference, f"{one.referenceValue:g}",
-            f"{one.ratio:g}", one.target, "[green]ok[/]" if one.ok else "[red]missed[/]",
+            "" if one.ratio is None else f"{one.ratio:g}", one.target,
+            "[green]ok[/]" if one.ok else "[red]missed[/]",
         )  # fmt: skip
     Console(width=170).print(table)
     raise SystemExit(0 if all(one.ok for one in results) else 1)

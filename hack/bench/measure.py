@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -194,12 +195,17 @@ def burst(
         creator.stdin.write(items)
         creator.stdin.close()
         created: list[float] = []
+
+        def note_end() -> None:
+            creator.wait()
+            created.append(time.monotonic())
+
+        waiter = threading.Thread(target=note_end, daemon=True)
+        waiter.start()
         ready: set[str] = set()
         assert watch.stdout
         last = started
         for line in watch.stdout:
-            if not created and creator.poll() is not None:
-                created.append(time.monotonic())
             name, _, value = line.strip().partition(" ")
             if value.lower() == "true" and name not in ready:
                 ready.add(name)
@@ -208,9 +214,8 @@ def burst(
                 break
             if time.monotonic() - started > 300:
                 raise StepError(f"only {len(ready)} of {count} {kind} are ready")
-        creator.wait()
-        ended = created[0] if created else time.monotonic()
-        return Burst(ended - started, max(0.0, last - ended))
+        waiter.join(60)
+        return Burst(created[0] - started, max(0.0, last - created[0]))
     finally:
         watch.kill()
         watch.wait()

@@ -137,6 +137,7 @@ def test_cameras_that_cannot_be_licensed_say_why_and_heal(site: Site) -> None:
     site.wait_ready("cameralicense", "taken", seconds=40)
     names = ["lost", "odd", "twin", "alien", "taken"]
     site.cluster.kubectl("delete", "cameralicense", "--namespace", site.namespace, *names)
+    site.cluster.delete_object("edgedevice", site.namespace, "nowhere", wait=True)
 
 
 def test_a_full_plan_shows_used_and_limit_and_heals_when_more_is_bought(site: Site) -> None:
