@@ -16,7 +16,7 @@ from bench import reference
 from stack import customer as customers
 from stack.cluster import Cluster
 from stack.release import BILLING_URL
-from stack.tools import StepError, run, tool, wait_for
+from stack.tools import StepError, wait_for
 
 LICENSES: Final = 200
 NAMESPACE: Final = "bench"
@@ -246,20 +246,3 @@ def bare_handler(cluster: Cluster) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(timeout=20)
-
-
-def resident_mebibytes(cluster: Cluster) -> float:
-    """Return the operator's resident memory, as its own metrics say."""
-    text = cluster.kubectl(
-        "get", "--raw",
-        "/api/v1/namespaces/brinkbyte-system/services/brinkbyte-operator:metrics/proxy/metrics",
-    )  # fmt: skip
-    for line in text.splitlines():
-        if line.startswith("process_resident_memory_bytes "):
-            return float(line.split()[1]) / 2**20
-    raise StepError("the operator's metrics have no process_resident_memory_bytes")
-
-
-def version_line() -> str:
-    """Return the cluster tool's kubectl version, for the record."""
-    return run([tool("kubectl"), "version", "--client"]).splitlines()[0]

@@ -1,11 +1,10 @@
-"""PostgreSQL and Redis connections: opened in start-up, closed in clean-up, never at import."""
+"""PostgreSQL connections: opened in start-up, closed in clean-up, never at import."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-import redis.asyncio as redis
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -15,12 +14,16 @@ Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 @asynccontextmanager
 async def postgres_pool(
-    dsn: str, *, min_size: int = 1, max_size: int = 8, name: str = "brinkbyte"
+    dsn: str | Callable[[], Awaitable[str]],
+    *,
+    min_size: int = 1,
+    max_size: int = 8,
+    name: str = "brinkbyte",
 ) -> AsyncIterator[Pool]:
     """Open a pool of connections that return rows as dictionaries, UTC and autocommit off.
 
     Args:
-        dsn: libpq connection string or URI.
+        dsn: libpq connection string or URI, or what returns it for each new connection.
         min_size: connections kept open.
         max_size: connections at most.
         name: shown as ``application_name`` in ``pg_stat_activity``.
@@ -41,15 +44,3 @@ async def postgres_pool(
         yield pool
     finally:
         await pool.close()
-
-
-@asynccontextmanager
-async def redis_client(url: str) -> AsyncIterator[redis.Redis]:
-    """Open a Redis client with short time-outs: Redis only ever costs or saves speed."""
-    client = redis.Redis.from_url(
-        url, socket_timeout=0.5, socket_connect_timeout=0.5, decode_responses=False
-    )
-    try:
-        yield client
-    finally:
-        await client.aclose()

@@ -9,16 +9,14 @@ from typing import TypeAlias
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
-from psycopg_pool import AsyncConnectionPool
 from pydantic import Field, SecretStr
 
 from brinkbyte.kit.errors import TemporaryError
+from brinkbyte.kit.pools import Pool, postgres_pool
 from brinkbyte.kit.settings import Settings
 from brinkbyte.resources.names import POSTGRES_DIR, POSTGRES_DSN_KEY
 
 Connection: TypeAlias = AsyncConnection[DictRow]
-# The same as kit.pools.Pool, without loading a Redis client into the reporter.
-Pool: TypeAlias = AsyncConnectionPool[Connection]
 _OPTIONS = "-c timezone=UTC"
 
 
@@ -72,22 +70,8 @@ async def open_database(
     async def conninfo() -> str:
         return settings.dsn()
 
-    pool: Pool = AsyncConnectionPool(
-        conninfo,
-        min_size=1,
-        max_size=settings.database_pool_size,
-        open=False,
-        timeout=5.0,
-        # Tried again soon after a long outage, too.
-        reconnect_timeout=10.0,
-        kwargs={"row_factory": dict_row, "application_name": name, "options": _OPTIONS},
-        check=AsyncConnectionPool.check_connection,
-    )
-    await pool.open()
-    try:
+    async with postgres_pool(conninfo, max_size=settings.database_pool_size, name=name) as pool:
         yield pool
-    finally:
-        await pool.close()
 
 
 async def connect(settings: DatabaseSettings, *, name: str = "brinkbyte") -> Connection:
