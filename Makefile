@@ -17,8 +17,10 @@ help: ## this list
 $(STAMP): requirements-dev.txt pyproject.toml
 	@echo "== Python environment in $(VENV)"
 	python3 -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@# The lock is complete: left to itself, pip looks for newer versions of what an extra asks for.
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(PY) -m pip check --disable-pip-version-check
 	@touch $@
 
 .PHONY: venv
