@@ -9,6 +9,7 @@ from support.cluster import eventually
 
 from .conftest import Site
 from .test_bad_input import bare, customer, poke, records
+from .test_workloads import infers, instance
 
 __all__ = ["bare", "customer"]
 pytestmark = pytest.mark.cluster
@@ -40,20 +41,35 @@ def test_retained_data_is_for_its_customer_only(bare: Site, customer: str) -> No
     poke(bare)
 
 
-def test_delete_removes_the_data_once_everything_has_its_receipt(site: Site) -> None:
-    uid = site.cluster.get("tenant", "acme", namespace=site.namespace)["metadata"]["uid"]
-    site.cluster.patch("tenant", site.namespace, "acme", {"spec": {"deletionPolicy": "Delete"}})
-    site.wait_ready("tenant", "acme", seconds=60)
-    site.cluster.kubectl(
-        "delete", "tenant", "acme", "--namespace", site.namespace, "--timeout=280s", timeout=300
+def test_delete_removes_the_data_once_everything_has_its_receipt(
+    bare: Site, customer: str
+) -> None:
+    bare.enroll(bare.billing.enrollment_token(customer, replace=True))
+    bare.tenant(customer=customer, deletionPolicy="Delete")
+    bare.device("gate")
+    bare.camera("entry", "gate")
+    bare.wait_ready("tenant", "small", seconds=120)
+    bare.wait_ready("cameralicense", "entry")
+    uid = bare.cluster.get("tenant", "small", namespace=bare.namespace)["metadata"]["uid"]
+    with instance(bare) as forward:
+
+        def inferred() -> str | None:
+            got = infers(bare, forward)
+            return got.request.headers["Idempotency-Key"] if got and got.is_success else None
+
+        key = eventually("an event to report", inferred, seconds=60)
+    bare.cluster.kubectl(
+        "delete", "tenant", "small", "--namespace", bare.namespace, "--timeout=280s", timeout=300
     )
 
     def gone() -> bool:
-        claims = site.cluster.get("pvc", namespace=site.namespace) or {"items": []}
-        return not claims["items"] and not text(site, "acme-btn-postgres")
+        claims = bare.cluster.get("pvc", namespace=bare.namespace) or {"items": []}
+        return not claims["items"] and not text(bare, "small-btn-postgres")
 
     eventually("volumes and credentials are gone", gone, seconds=60)
-    assert "DataKept" not in site.cluster.events(site.namespace, "acme")
-    eventually("the instance is ended", lambda: f"btn-{uid}" not in records(site), seconds=30)
-    site.wait("cameralicense", "entry", "Ready", "False", "TenantNotFound")
-    assert names.CAMERA_TOKEN_KEY in text(site, "entry-bcl-license"), "it stays with its owner"
+    assert "DataKept" not in bare.cluster.events(bare.namespace, "small")
+    reported = [event["key"] for event in bare.billing.ledger(customer)["events"]]
+    assert reported.count(key) == 1
+    eventually("the instance is ended", lambda: f"btn-{uid}" not in records(bare), seconds=30)
+    bare.wait("cameralicense", "entry", "Ready", "False", "TenantNotFound")
+    assert names.CAMERA_TOKEN_KEY in text(bare, "entry-bcl-license"), "it stays with its owner"
