@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import socket
 import time
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
+from brinkbyte.resources.names import CAMERA_TOKEN_KEY
 from support.billing import DEFAULT_TERMS, new_billing_api, remove_billing_api
 from support.cluster import KubernetesCluster, eventually
 from support.operator import OperatorProcess
@@ -198,6 +202,74 @@ def test_a_camera_moves_with_its_seat_and_a_deleted_one_frees_it(site: Site) -> 
     )
 
 
+def test_a_forged_camera_token_is_told_and_replaced(site: Site) -> None:
+    name = "ramp-bcl-license"
+    before = site.cluster.secret(site.namespace, name)[CAMERA_TOKEN_KEY]
+    head, body, signature = before.decode().split(".")
+    forged = f"{head}.{body}.{signature[::-1]}".encode()
+    data = {CAMERA_TOKEN_KEY: base64.b64encode(forged).decode()}
+    site.cluster.patch("secret", site.namespace, name, {"data": data})
+
+    def replaced() -> bool:
+        return site.cluster.secret(site.namespace, name).get(CAMERA_TOKEN_KEY) not in {forged, None}
+
+    eventually("another token", replaced, seconds=5)
+    site.wait_ready("cameralicense", "ramp")
+    eventually(
+        "an Event",
+        lambda: {"BadSignature", "Malformed"} & set(site.cluster.events(site.namespace, "ramp")),
+        seconds=10,
+    )
+
+
+def test_a_child_that_is_somebody_elses_is_named_and_left_alone(bare: Site, customer: str) -> None:
+    bare.secret("small-btn-license", {"keep": b"me"})
+    account = {"apiVersion": "v1", "kind": "ServiceAccount"}
+    metadata = {"name": "small-btn-reporter", "namespace": bare.namespace}
+    bare.cluster.apply({**account, "metadata": metadata})
+    bare.enroll(bare.billing.enrollment_token(customer, replace=True))
+    bare.tenant(customer=customer, paused=True)
+    message = bare.wait("tenant", "small", "LicenseValid", "False", "NameConflict")
+    assert "small-btn-license" in message
+    message = bare.wait("tenant", "small", "MeteringHealthy", "False", "NameConflict")
+    assert "small-btn-reporter" in message
+    assert bare.cluster.secret(bare.namespace, "small-btn-license") == {"keep": b"me"}
+    bare.cluster.delete_object("secret", bare.namespace, "small-btn-license")
+    bare.cluster.delete_object("serviceaccount", bare.namespace, "small-btn-reporter")
+    eventually(
+        "the license is valid",
+        lambda: bare.condition("tenant", "small", "LicenseValid")[0] == "True",
+        seconds=90,
+    )
+    eventually(
+        "metering is as it should be",
+        lambda: bare.condition("tenant", "small", "MeteringHealthy")[1] != "NameConflict",
+        seconds=40,
+    )
+
+
+def test_a_line_that_is_dead_silent_holds_up_no_repair(site: Site) -> None:
+    site.billing.stop()
+    with socket.create_server(("0.0.0.0", site.billing.port)):  # takes calls, never answers
+        site.camera("silence", "gate")
+        site.wait("cameralicense", "silence", "Ready", "Unknown", "BillingUnreachable", seconds=60)
+        for name in ("gate-bed-token", "acme-btn-devices", "acme-btn-redis"):
+            site.cluster.delete_object("secret", site.namespace, name)
+            eventually(
+                f"{name} is back",
+                lambda name=name: site.cluster.secret(site.namespace, name),
+                seconds=5,
+            )
+        assert site.cluster.ready("cameralicense", site.namespace, "entry")
+        headline = site.cluster.get("tenant", "acme", namespace=site.namespace)["status"][
+            "headline"
+        ]
+        assert headline["reason"] == "BillingUnreachable"
+    site.billing.start()
+    site.wait_ready("cameralicense", "silence", seconds=90)
+    site.cluster.delete_object("cameralicense", site.namespace, "silence")
+
+
 POINTS = [
     "enroll.key_stored",
     "enroll.answered",
@@ -225,6 +297,16 @@ def test_killed_at_any_point_a_restart_finishes(bare: Site, customer: str, point
     assert len(live) == 1
 
 
+def seats(site: Site, customer: str) -> int:
+    """Return how many seats a customer holds, out of the billing API's database."""
+    with psycopg.connect(site.billing.server.dsn(site.billing.database)) as connection:
+        row = connection.execute(
+            "SELECT count(*) FROM seats WHERE tenant_id = %s AND held_until IS NULL", (customer,)
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def records(site: Site) -> list[str]:
     found = site.cluster.get("secret", namespace=SYSTEM) or {"items": []}
     return [each["metadata"]["name"] for each in found["items"]]
@@ -243,6 +325,7 @@ def test_a_namespace_goes_with_the_billing_api_down_and_seats_are_freed_later(
     try:
         bare.cluster.kubectl("delete", "namespace", bare.namespace, "--timeout=60s", timeout=90)
         assert f"btn-{uid}" in records(bare)
+        assert seats(bare, customer) == 1
         bare.operator.stop()
         bare.operator.start()
         time.sleep(2)
@@ -250,4 +333,5 @@ def test_a_namespace_goes_with_the_billing_api_down_and_seats_are_freed_later(
     finally:
         bare.billing.start()
     eventually("the record is gone", lambda: f"btn-{uid}" not in records(bare), seconds=90)
+    assert seats(bare, customer) == 0
     bare.cluster.namespace(bare.namespace)

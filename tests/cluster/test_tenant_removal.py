@@ -41,9 +41,7 @@ def test_retained_data_is_for_its_customer_only(bare: Site, customer: str) -> No
     poke(bare)
 
 
-def test_delete_removes_the_data_once_everything_has_its_receipt(
-    bare: Site, customer: str
-) -> None:
+def test_delete_removes_the_data_once_everything_has_its_receipt(bare: Site, customer: str) -> None:
     bare.enroll(bare.billing.enrollment_token(customer, replace=True))
     bare.tenant(customer=customer, deletionPolicy="Delete")
     bare.device("gate")

@@ -160,6 +160,8 @@ class Operator:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        for memory in self.context.tenants.values() if self.context else ():
+            memory.drop()
         await self._stack.aclose()
 
     async def _probe(self, **_: Any) -> float:

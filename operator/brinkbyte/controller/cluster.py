@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -20,12 +20,15 @@ import aiohttp
 from brinkbyte.controller.compare import differences
 from brinkbyte.controller.connection import Connection
 from brinkbyte.controller.metrics import Metrics
+from brinkbyte.controller.strays import strays
 from brinkbyte.kit.errors import PermanentError, TemporaryError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.resources.names import (
     API_VERSION,
     FIELD_MANAGER,
     LABEL_MANAGED_BY,
+    LABEL_OWNER_KIND,
+    LABEL_OWNER_NAME,
     MANAGED_BY,
 )
 
@@ -137,7 +140,8 @@ class Cluster:
         try:
             return await self._request("GET", kind, KINDS[kind].path(namespace, name))
         except ClusterRefusedError as error:
-            if error.details.get("status") == 404:
+            # A proxy in between has a 404 of its own: only the API server can say that it is gone.
+            if error.details.get("kubernetesReason") == "NotFound":
                 return None
             raise
 
@@ -192,6 +196,7 @@ class Cluster:
                 fields=changed[:8],
             )
             self._metrics.drift.labels(kind).inc()
+            await self._remove_strays(desired, live)
         return await self._request(
             "APPLY",
             kind,
@@ -199,6 +204,30 @@ class Cluster:
             query={"fieldManager": FIELD_MANAGER, "force": "true"},
             body=desired,
         )
+
+    async def _remove_strays(self, desired: Object, live: Object) -> None:
+        replaced = [
+            {"op": "replace", "path": path, "value": items} for path, items in strays(desired, live)
+        ]
+        if not replaced:
+            return
+        kind, meta = desired["kind"], live["metadata"]
+        same = {"op": "test", "path": "/metadata/resourceVersion", "value": meta["resourceVersion"]}
+        try:
+            await self._request(
+                "PATCH",
+                kind,
+                KINDS[kind].path(meta.get("namespace"), meta["name"]),
+                query={"fieldManager": FIELD_MANAGER},
+                body=[same, *replaced],
+                content_type="application/json-patch+json",
+            )
+        except ClusterRefusedError as error:
+            raise TemporaryError(
+                f"{kind} {meta['name']} changes under our hands: {error.message}",
+                reason="Pending",
+                retry_after=1.0,
+            ) from None
 
     async def ensure(self, desired: Object) -> Object:
         """Read an object, then :meth:`apply`."""
@@ -293,7 +322,7 @@ class Cluster:
         path: str,
         *,
         query: Mapping[str, str] | None = None,
-        body: Object | None = None,
+        body: Object | Sequence[Object] | None = None,
         content_type: str = "application/apply-patch+yaml",
         accept: str = "application/json",
     ) -> Object:
@@ -373,6 +402,21 @@ def is_ours(live: Mapping[str, Any]) -> bool:
     )
 
 
+def _may_adopt(desired: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
+    """Tell whether an object without a controller is the desired one.
+
+    The names of a Tenant's children are the operator's own. Those of the others' Secrets are the
+    user's choice: one that is of ours, but of something else (a kept database password, say), is no
+    less somebody else's.
+    """
+    if not is_ours(live):
+        return False
+    wanted, found = desired["metadata"].get("labels", {}), live["metadata"].get("labels", {})
+    return wanted.get(LABEL_OWNER_KIND) == "Tenant" or all(
+        found.get(label) == wanted.get(label) for label in (LABEL_OWNER_KIND, LABEL_OWNER_NAME)
+    )
+
+
 def check_owner(desired: Mapping[str, Any], live: Mapping[str, Any]) -> None:
     """Refuse to touch what belongs to somebody else.
 
@@ -383,7 +427,7 @@ def check_owner(desired: Mapping[str, Any], live: Mapping[str, Any]) -> None:
     theirs, ours = controller_of(live), controller_of(desired)
     kind, name = desired["kind"], desired["metadata"]["name"]
     if theirs is None:
-        if not is_ours(live):
+        if not _may_adopt(desired, live):
             raise NameConflictError(
                 f"{kind} {name} exists and is not the operator's; rename or delete it, or choose "
                 "another name",

@@ -125,7 +125,7 @@ def _list_differences(name: str, desired: Sequence[Any], live: object, path: str
         return
     for item in desired:
         label = f"{path}[{','.join(str(item.get(key)) for key in keys if key in item)}]"
-        match = next((other for other in live if _matches(item, other, keys)), None)
+        match = next((other for other in live if same_item(item, other, keys)), None)
         if match is None:
             yield label
         else:
@@ -146,7 +146,8 @@ def list_keys(name: str, items: Sequence[Any]) -> tuple[str, ...] | None:
     return _LIST_KEYS.get(name)
 
 
-def _matches(item: Mapping[str, Any], other: object, keys: tuple[str, ...]) -> bool:
+def same_item(item: Mapping[str, Any], other: object, keys: tuple[str, ...]) -> bool:
+    """Tell whether the API takes two items of a merged list for the same one."""
     return isinstance(other, Mapping) and all(
         other.get(key, _DEFAULTS.get(key)) == item.get(key, _DEFAULTS.get(key)) for key in keys
     )

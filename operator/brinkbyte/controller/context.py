@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from brinkbyte.client import BillingClient
+from brinkbyte.controller.asking import Asking
 from brinkbyte.controller.cluster import Cluster
 from brinkbyte.controller.documents import CameraTokens, Documents
 from brinkbyte.controller.events import EventSink
@@ -57,6 +58,11 @@ class TenantMemory:
     """What is remembered of one Tenant.
 
     Attributes:
+        enrolling: enrollment, or the exchange of the credential, in flight.
+        taking_inventory: the newest inventory in flight.
+        told: hash of the bad document that an Event was last sent about, by Secret.
+        unwritten: why a Secret that the pass over devices and cameras writes is not as it should
+            be, by component.
         identity: who the instance is to the billing API.
         enrollment_error: why there is none.
         documents: the newest verified documents.
@@ -74,7 +80,11 @@ class TenantMemory:
         drift_until: monotonic time until which that is shown.
     """
 
+    enrolling: Asking
+    taking_inventory: Asking
     uid: str = ""
+    told: dict[str, str] = field(default_factory=dict)
+    unwritten: dict[str, BrinkByteError] = field(default_factory=dict)
     identity: Identity | None = None
     enrollment_error: BrinkByteError | None = None
     documents: Documents = field(default_factory=Documents)
@@ -93,13 +103,24 @@ class TenantMemory:
     drift: BrinkByteError | None = None
     drift_until: float = 0.0
 
+    def newly_told(self, secret: str, text: str) -> bool:
+        """Note a bad document in a Secret; return whether it is another than the last time."""
+        seen = sha256_hex(text.encode())
+        before, self.told[secret] = self.told.get(secret), seen
+        return before != seen
+
+    def drop(self) -> None:
+        """Cancel what is in flight."""
+        self.enrolling.drop()
+        self.taking_inventory.drop()
+
 
 class BillingClients:
     """One client of the billing API for each address and CA; the CA lies in a private file."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="brinkbyte-operator-")
-        self._clients: dict[tuple[str, str, str], BillingClient] = {}
+        self._clients: dict[tuple[str, str, str, bool], BillingClient] = {}
 
     def get(
         self, url: str, ca: str, credential: Callable[[], str] | None, owner: str
@@ -115,7 +136,7 @@ class BillingClients:
         Raises:
             InvalidInputError: URL or CA is not acceptable.
         """
-        key = (owner if credential else "", url, sha256_hex(ca.encode()) if ca else "")
+        key = (owner, url, sha256_hex(ca.encode()) if ca else "", credential is not None)
         client = self._clients.get(key)
         if client is None:
             ca_file = None
@@ -125,6 +146,11 @@ class BillingClients:
             client = BillingClient(url, credential, ca_file=ca_file)
             self._clients[key] = client
         return client
+
+    async def forget(self, owner: str) -> None:
+        """Close the connections of a Tenant that is gone."""
+        for key in [each for each in self._clients if owner and each[0] == owner]:
+            await self._clients.pop(key).aclose()
 
     async def close(self) -> None:
         """Close every connection and remove the files."""
@@ -165,11 +191,18 @@ class Context:
 
     def tenant(self, namespace: str, name: str) -> TenantMemory:
         """Return what is remembered of a Tenant."""
-        return self.tenants.setdefault((namespace, name), TenantMemory())
+        memory = self.tenants.get((namespace, name))
+        if memory is None:
+            memory = TenantMemory(Asking(self.monotonic), Asking(self.monotonic))
+            self.tenants[namespace, name] = memory
+        return memory
 
-    def forget(self, namespace: str, name: str) -> None:
-        """Forget a Tenant that is gone."""
-        self.tenants.pop((namespace, name), None)
+    async def forget(self, namespace: str, name: str) -> None:
+        """Forget a Tenant that is gone, and close its connections."""
+        memory = self.tenants.pop((namespace, name), None)
+        if memory is not None:
+            memory.drop()
+            await self.billing.forget(memory.uid)
 
     async def cluster_fingerprint(self) -> str:
         """Return what tells this cluster from others: the uid of the namespace kube-system."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from brinkbyte import __version__
 from brinkbyte.client import BillingClient, BillingRefusedError
@@ -23,6 +24,7 @@ from brinkbyte.controller.identity import (
     NAMESPACE_KEY,
     UID_KEY,
     Identity,
+    credential_due,
     proof,
     record_labels,
     record_name,
@@ -38,6 +40,10 @@ from brinkbyte.resources.conditions import Reason
 from brinkbyte.resources.tenant import Tenant
 
 _log = get_logger(__name__)
+
+
+_ENDED_REASONS: Final = frozenset({"InstanceEnded", "Unauthorized", "CredentialRevoked"})
+"""Nothing of the instance is left at the billing API, or nothing that this credential could end."""
 
 
 class EnrollmentError(PermanentError):
@@ -64,9 +70,9 @@ async def save_identity(ctx: Context, identity: Identity) -> None:
 
 def billing_client(ctx: Context, identity: Identity) -> BillingClient:
     """Return the client that speaks for an instance; it follows a rotated credential."""
-    memory = ctx.tenants.get((identity.namespace, identity.name))
 
     def credential() -> str:
+        memory = ctx.tenants.get((identity.namespace, identity.name))
         current = memory.identity if memory is not None else None
         if current is not None and current.uid == identity.uid and current.credential:
             return current.credential
@@ -96,11 +102,20 @@ async def read_ca(ctx: Context, tenant: Tenant) -> str:
     return ca
 
 
-async def ensure_identity(ctx: Context, tenant: Tenant, memory: TenantMemory) -> Identity:
-    """Return the Tenant's identity, enrolling it if it has none.
+async def ensure_identity(
+    ctx: Context, tenant: Tenant, memory: TenantMemory, wake: Callable[[], None]
+) -> None:
+    """See to it that the Tenant has an identity (``memory.identity``) with a fresh credential.
+
+    Args:
+        ctx: dependencies.
+        tenant: to enroll.
+        memory: of the Tenant; gets the identity.
+        wake: called when a call that was not waited for has ended.
 
     Raises:
         EnrollmentError, BillingRefusedError, KeySetError: somebody has to do something.
+        StillAskingError: the billing API has not answered yet.
         TemporaryError: it is tried again.
     """
     billing = tenant.spec.billing
@@ -121,8 +136,18 @@ async def ensure_identity(ctx: Context, tenant: Tenant, memory: TenantMemory) ->
         if current != identity:
             await save_identity(ctx, current)
         memory.identity = current
-        return current
-    return await enroll(ctx, tenant, memory, identity)
+        if credential_due(current, ctx.now):
+            await memory.enrolling.ask(
+                lambda: rotate_credential(ctx, memory, current),
+                about=("rotate", current.billing_url, current.ca, current.credential),
+                wake=wake,
+            )
+        return
+    await memory.enrolling.ask(
+        lambda: enroll(ctx, tenant, memory, identity),
+        about=("enroll", tenant.metadata.uid, tenant.metadata.generation),
+        wake=wake,
+    )
 
 
 async def _recover(ctx: Context, tenant: Tenant) -> Identity | None:
@@ -306,7 +331,8 @@ async def end_instance(ctx: Context, identity: Identity) -> None:
         try:
             await _counted(ctx, "end_instance", billing_client(ctx, identity).end_instance())
         except BillingRefusedError as error:
-            if error.status not in {401, 403, 404, 410}:
+            # A proxy in between refuses too: only the billing API can say that it has ended.
+            if error.reason not in _ENDED_REASONS:
                 raise
             # It does not know this instance (any more): nothing is left to free.
             _log.info("instance had ended already", instance=identity.instance_id)

@@ -11,7 +11,7 @@ from brinkbyte.controller.cluster import Cluster
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.uuid7 import Uuid7Generator
-from brinkbyte.resources.conditions import Condition, ConditionType
+from brinkbyte.resources.conditions import FINE_REASONS, Condition, ConditionType
 from brinkbyte.resources.names import MANAGED_BY
 
 _log = get_logger(__name__)
@@ -38,7 +38,9 @@ def transitions(
     told = [item for item in changed if item.type != ConditionType.READY.value] or changed
     return [
         (
-            "Normal" if item.status == "True" or item.reason in _CALM else "Warning",
+            "Normal"
+            if (item.true and item.reason in FINE_REASONS) or item.reason in _CALM
+            else "Warning",
             item.type,
             item.reason,
             item.message,

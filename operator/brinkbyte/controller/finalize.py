@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from brinkbyte.controller import enrollment
 from brinkbyte.controller.children import common, reporter, secrets
 from brinkbyte.controller.children.common import Plan
-from brinkbyte.controller.cluster import Object
+from brinkbyte.controller.cluster import Object, controller_of
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.queue import Key
@@ -33,43 +34,70 @@ _AGAIN_SECONDS: Final = 3.0
 
 
 async def finalize(
-    ctx: Context, live: Object, tenant: Tenant, memory: TenantMemory
+    ctx: Context, live: Object, tenant: Tenant | None, memory: TenantMemory
 ) -> float | None:
     """Do what is left before a Tenant may go.
+
+    Args:
+        ctx: dependencies.
+        live: the object.
+        tenant: the same, parsed; None when it cannot be read: then its data stays.
+        memory: of the Tenant.
 
     Returns:
         seconds until the next look, None when it may go.
     """
-    if names.FINALIZER not in tenant.metadata.finalizers:
+    meta = live["metadata"]
+    if names.FINALIZER not in meta.get("finalizers", ()):
         return None
-    if tenant.spec.deletion_policy is DeletionPolicy.DELETE:
-        waited = (
-            ctx.now - int(tenant.metadata.deletion_timestamp.timestamp())
-            if (tenant.metadata.deletion_timestamp)
-            else WAIT_SECONDS
+    memory.drop()
+    late = ctx.now - _seconds(meta["deletionTimestamp"]) >= WAIT_SECONDS
+    try:
+        wait = await _data(ctx, live, tenant, late=late) if tenant is not None else None
+        if wait is not None:
+            return wait
+        identity = memory.identity or await enrollment.load_identity(ctx, meta["uid"])
+        if identity is not None:
+            await _end(ctx, identity)
+    except BrinkByteError as error:
+        if not late:
+            raise
+        # Whatever it is, the finalizer must not hold the namespace up.
+        _log.warning("not everything is tidied up", tenant=meta["name"], error=error.message)
+    await _release(ctx, live)
+    return None
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()
+
+
+async def _data(ctx: Context, live: Object, tenant: Tenant, *, late: bool) -> float | None:
+    """Remove the data if that is wanted and everything has its receipt.
+
+    Returns:
+        seconds until the next look, None when there is nothing to wait for (any more).
+    """
+    if tenant.spec.deletion_policy is not DeletionPolicy.DELETE:
+        return None
+    try:
+        done = await _drained(ctx, tenant)
+    except BrinkByteError as error:
+        _log.warning("cannot remove the data yet", tenant=tenant.name, error=error.message)
+        done = False
+    if done:
+        await _remove_data(ctx, tenant)
+    elif not late:
+        return _AGAIN_SECONDS
+    else:
+        ctx.events.emit(
+            live,
+            "Warning",
+            "Delete",
+            "DataKept",
+            "Usage events still have no receipt, so the data stays as under deletionPolicy "
+            "Retain. Create the Tenant again to report them, or delete the volumes yourself",
         )
-        try:
-            done = await _drained(ctx, tenant)
-        except BrinkByteError as error:
-            _log.warning("cannot remove the data yet", tenant=tenant.name, error=error.message)
-            done = False
-        if done:
-            await _remove_data(ctx, tenant)
-        elif waited < WAIT_SECONDS:
-            return _AGAIN_SECONDS
-        else:
-            ctx.events.emit(
-                live,
-                "Warning",
-                "Delete",
-                "DataKept",
-                "Usage events still have no receipt, so the data stays as under deletionPolicy "
-                "Retain. Create the Tenant again to report them, or delete the volumes yourself",
-            )
-    identity = memory.identity or await enrollment.load_identity(ctx, tenant.metadata.uid)
-    if identity is not None:
-        await _end(ctx, identity)
-    await _release(ctx, live, tenant)
     return None
 
 
@@ -85,18 +113,14 @@ async def _end(ctx: Context, identity: Identity) -> None:
         ctx.add(Key("Identity", ctx.settings.operator_namespace, ending.record_name), 5.0)
 
 
-async def _release(ctx: Context, live: Object, tenant: Tenant) -> None:
-    left = [each for each in tenant.metadata.finalizers if each != names.FINALIZER]
+async def _release(ctx: Context, live: Object) -> None:
+    meta = live["metadata"]
+    left = [each for each in meta.get("finalizers", ()) if each != names.FINALIZER]
     await ctx.cluster.patch(
         "Tenant",
-        tenant.namespace,
-        tenant.name,
-        {
-            "metadata": {
-                "finalizers": left or None,
-                "resourceVersion": live["metadata"]["resourceVersion"],
-            }
-        },
+        meta["namespace"],
+        meta["name"],
+        {"metadata": {"finalizers": left or None, "resourceVersion": meta["resourceVersion"]}},
     )
 
 
@@ -123,6 +147,8 @@ async def _drained(ctx: Context, tenant: Tenant) -> bool:
     ends well has then had a receipt for every one.
     """
     namespace = tenant.namespace
+    if not await ctx.cluster.list("PersistentVolumeClaim", namespace, labels=_of_data(tenant)):
+        return True  # it never had a database
     deployment = f"{tenant.name}{names.INSTANCE_SUFFIX}"
     await ctx.cluster.patch("Deployment", namespace, deployment, {"spec": {"replicas": 0}})
     cron_job = f"{tenant.name}{names.REPORTER_SUFFIX}"
@@ -131,8 +157,13 @@ async def _drained(ctx: Context, tenant: Tenant) -> bool:
         return False
     name = f"{tenant.name}{_FINAL_SUFFIX}"
     job = await ctx.cluster.get("Job", namespace, name)
+    owner = controller_of(job) if job is not None else None
+    if job is not None and (owner is None or owner.get("uid") != tenant.metadata.uid):
+        # A former Tenant's: what it reported says nothing about this one's events.
+        await ctx.cluster.delete("Job", namespace, name, uid=job["metadata"]["uid"])
+        return False
     if job is None:
-        if await _pods(ctx, tenant, common.REPORTER):
+        if await _reporting(ctx, tenant):
             return False
         await ctx.cluster.apply(_final_job(ctx, tenant, name), live=None)
         return False
@@ -147,13 +178,31 @@ async def _drained(ctx: Context, tenant: Tenant) -> bool:
     return False
 
 
-async def _pods(ctx: Context, tenant: Tenant, component: str) -> list[Object]:
-    selector = common.selector(tenant.name, component)
-    pods = await ctx.cluster.list(
-        "Pod",
-        tenant.namespace,
-        labels=",".join(f"{key}={value}" for key, value in selector.items()),
+async def _reporting(ctx: Context, tenant: Tenant) -> bool:
+    """Tell whether a Job of the reporter is under way, its pod there or not."""
+    jobs = await ctx.cluster.list(
+        "Job", tenant.namespace, labels=_selector(tenant, common.REPORTER)
     )
+    return any(
+        not any(
+            each.get("type") in {"Complete", "Failed"} and each.get("status") == "True"
+            for each in job.get("status", {}).get("conditions", ())
+        )
+        for job in jobs
+    )
+
+
+def _selector(tenant: Tenant, component: str) -> str:
+    labels = common.selector(tenant.name, component)
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def _of_data(tenant: Tenant) -> str:
+    return f"{names.LABEL_TENANT}={tenant.name},{names.LABEL_CUSTOMER}={tenant.spec.customer_id}"
+
+
+async def _pods(ctx: Context, tenant: Tenant, component: str) -> list[Object]:
+    pods = await ctx.cluster.list("Pod", tenant.namespace, labels=_selector(tenant, component))
     return [
         each for each in pods if each.get("status", {}).get("phase") not in {"Succeeded", "Failed"}
     ]
@@ -172,19 +221,16 @@ def _final_job(ctx: Context, tenant: Tenant, name: str) -> Object:
         "batch/v1",
         "Job",
         common.REPORTER,
-        spec=reporter.job_template(plan, at_once=True)["spec"],
+        spec=reporter.job_template(plan, final=True)["spec"],
     )
     job["metadata"]["name"] = name
     return job
 
 
 async def _remove_data(ctx: Context, tenant: Tenant) -> None:
-    selector = (
-        f"{names.LABEL_TENANT}={tenant.name},{names.LABEL_CUSTOMER}={tenant.spec.customer_id}"
-    )
     for name in (names.POSTGRES_SUFFIX, names.REDIS_SUFFIX):
         await ctx.cluster.delete("StatefulSet", tenant.namespace, f"{tenant.name}{name}")
     for kind in ("PersistentVolumeClaim", "Secret"):
-        for each in await ctx.cluster.list(kind, tenant.namespace, labels=selector):
+        for each in await ctx.cluster.list(kind, tenant.namespace, labels=_of_data(tenant)):
             meta = each["metadata"]
             await ctx.cluster.delete(kind, tenant.namespace, meta["name"], uid=meta["uid"])

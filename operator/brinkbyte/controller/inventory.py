@@ -5,6 +5,7 @@ Building and taking in are pure; :func:`send` makes the one call.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -77,6 +78,20 @@ def _content(item: InventoryDevice | InventoryCamera) -> str:
     return item.model_dump_json(exclude={"held_sequence"})
 
 
+def _renamed(
+    wanted: Mapping[str, InventoryDevice | InventoryCamera], sent: Mapping[str, str]
+) -> bool:
+    """Tell whether another object has an id by now.
+
+    The billing API knows devices and cameras by the objects' names: of the former one it has to
+    hear that it is gone, which only the complete set says.
+    """
+    return any(
+        key in sent and sent[key] != _content(item) and json.loads(sent[key])["uid"] != item.uid
+        for key, item in wanted.items()
+    )
+
+
 def plan_request(
     wanted: Wanted, memory: InventoryMemory, held: Held, *, monotonic: float, missing: Iterable[str]
 ) -> InventoryRequest | None:
@@ -89,7 +104,8 @@ def plan_request(
         monotonic: seconds.
         missing: camera ids whose token is not there and not refused.
     """
-    if memory.revision is None or monotonic >= memory.refresh_at:
+    renamed = _renamed(wanted.devices, memory.devices) or _renamed(wanted.cameras, memory.cameras)
+    if memory.revision is None or renamed or monotonic >= memory.refresh_at:
         return InventoryRequest(
             held=held,
             devices=tuple(wanted.devices.values()),

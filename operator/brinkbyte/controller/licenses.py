@@ -34,9 +34,12 @@ async def ensure_documents(
     if names.KEY_SET_KEY not in texts and identity.key_set:
         texts[names.KEY_SET_KEY] = identity.key_set
     found = read_documents(texts, ctx.roots.keys, instance=identity.instance_id, now=ctx.now)
-    if found.problems:
+    if not found.problems:
+        memory.told.pop(f"{tenant.name}{names.LICENSE_SUFFIX}", None)
+    else:
         key, error = next(iter(found.problems.items()))
-        if live is not None and error.reason != "WrongAudience":
+        told = memory.newly_told(f"{tenant.name}{names.LICENSE_SUFFIX}", texts.get(key, ""))
+        if live is not None and error.reason != "WrongAudience" and told:
             # Documents of a former enrollment are nobody's doing; they are simply replaced.
             memory.drift = error
             memory.drift_until = ctx.monotonic() + DRIFT_SECONDS
@@ -75,15 +78,10 @@ def _numbers(kept: Documents, found: Documents) -> list[tuple[str, int, int]]:
     ]
 
 
-async def write_documents(
-    ctx: Context, tenant: Tenant, documents: Documents, live: Object | None
-) -> None:
-    """Write what is held into the license Secret; what nothing better is held of stays."""
+def license_secret(tenant: Tenant, documents: Documents, live: Object | None) -> Object | None:
+    """Return the license Secret with what is held; what nothing better is held of stays in it."""
     if not documents.texts:
-        return
-    if live is None:
-        name = f"{tenant.name}{names.LICENSE_SUFFIX}"
-        live = await ctx.cluster.get("Secret", tenant.namespace, name)
+        return None
     texts = {**secrets.decode(live), **documents.texts}
     known = {
         names.LICENSE_KEY,
@@ -91,13 +89,12 @@ async def write_documents(
         names.REVOCATIONS_KEY,
         names.KEY_SET_KEY,
     }
-    wanted = secrets.tenant_secret(
+    return secrets.tenant_secret(
         tenant,
         secrets.LICENSE,
         names.LICENSE_SUFFIX,
         {key: text for key, text in texts.items() if key in known},
     )
-    await ctx.cluster.apply(wanted, live=live)
 
 
 def _about(tenant: Tenant) -> Object:

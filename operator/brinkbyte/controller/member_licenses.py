@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Set
+from functools import partial
 from typing import Final
 
 from brinkbyte.client import BillingRefusedError
 from brinkbyte.controller import enrollment, inventory
+from brinkbyte.controller.asking import StillAskingError
 from brinkbyte.controller.children import secrets
 from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.documents import Documents, merge_documents
 from brinkbyte.controller.identity import Identity
-from brinkbyte.controller.licenses import write_documents
+from brinkbyte.controller.licenses import license_secret
 from brinkbyte.controller.member_pass import Camera, Pass
 from brinkbyte.controller.member_status import fits
 from brinkbyte.controller.queue import Key
@@ -22,6 +24,7 @@ from brinkbyte.kit.errors import BrinkByteError, TemporaryError
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.license.tokens import TokenError
+from brinkbyte.license.wire import InventoryAnswer, InventoryRequest
 from brinkbyte.resources import names
 from brinkbyte.resources.tenant import Tenant
 
@@ -42,18 +45,16 @@ async def obtain_licenses(
     license_live: Object | None,
 ) -> BrinkByteError | None:
     """Read the tokens held, ask for what is missing, new or changed, take in the answer."""
-    _read_camera_tokens(ctx, identity, documents, run)
+    await _read_camera_tokens(ctx, identity, documents, memory, run)
     _take_tokens(ctx, identity, documents, memory, run)
-    await write_documents(ctx, tenant, documents, license_live)
+    wanted_secret = license_secret(tenant, documents, license_live)
+    await write_guarded(ctx, run, memory, wanted_secret, live=license_live)
     if not documents.complete:
         memory.inventory.revision = None
-    try:
-        if documents.license and documents.license.cnf.jkt != identity.key.kid:
-            await enrollment.register_key(ctx, identity)
-            memory.inventory.revision = None
-    except BrinkByteError as error:
-        await _failed(ctx, tenant, identity, memory, error)
-        return error
+    other_key = documents.license is not None and documents.license.cnf.jkt != identity.key.kid
+    if other_key:
+        memory.inventory.revision = None
+    again = Key("Members", tenant.namespace, tenant.name)
     for _attempt in range(2):
         wanted = _wanted(run)
         request = inventory.plan_request(
@@ -66,7 +67,13 @@ async def obtain_licenses(
         if request is None:
             return memory.inventory.error
         try:
-            answer = await inventory.send(enrollment.billing_client(ctx, identity), request)
+            sent, answered, answer = await memory.taking_inventory.ask(
+                partial(_talk, ctx, identity, request, wanted, register=other_key),
+                about=(identity.instance_id, identity.billing_url, identity.ca, identity.key.kid),
+                wake=lambda: ctx.add(again, 0.0),
+            )
+        except StillAskingError:
+            raise
         except BrinkByteError as error:
             ctx.metrics.billing_calls.labels("inventory", "error").inc()
             await _failed(ctx, tenant, identity, memory, error)
@@ -75,10 +82,12 @@ async def obtain_licenses(
         if answer is None:
             memory.inventory.revision = None
             continue
+        if answered is not wanted:
+            ctx.add(again, 0.0)  # it is the answer to what there was a while ago
         before = (memory.inventory.error, _uses(memory))
         inventory.take_in(
-            request,
-            wanted,
+            sent,
+            answered,
             answer,
             memory.inventory,
             monotonic=ctx.monotonic(),
@@ -94,12 +103,49 @@ async def obtain_licenses(
         if merged.texts != documents.texts:
             name = f"{tenant.name}{names.LICENSE_SUFFIX}"
             live = await ctx.cluster.get("Secret", tenant.namespace, name)
-            await write_documents(ctx, tenant, merged, live)
+            wanted_secret = license_secret(tenant, merged, live)
+            await write_guarded(ctx, run, memory, wanted_secret, live=live)
         _take_tokens(ctx, identity, merged, memory, run)
         if changed:
             ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
         return problem
     return None
+
+
+async def _talk(
+    ctx: Context,
+    identity: Identity,
+    request: InventoryRequest,
+    wanted: inventory.Wanted,
+    *,
+    register: bool,
+) -> tuple[InventoryRequest, inventory.Wanted, InventoryAnswer | None]:
+    """Send an inventory, a new key pair before it; return what was sent and the answer."""
+    if register:
+        await enrollment.register_key(ctx, identity)
+    client = enrollment.billing_client(ctx, identity)
+    return request, wanted, await inventory.send(client, request)
+
+
+async def write_guarded(
+    ctx: Context, run: Pass, memory: TenantMemory, wanted: Object | None, *, live: Object | None
+) -> None:
+    """Write a Secret of the Tenant; the Tenant shows why it cannot be written."""
+    if wanted is None:
+        return
+    meta = wanted["metadata"]
+    component = meta["labels"][names.LABEL_COMPONENT]
+    before = memory.unwritten.pop(component, None)
+    try:
+        if live is None:
+            live = await ctx.cluster.get("Secret", meta["namespace"], meta["name"])
+        await ctx.cluster.apply(wanted, live=live)
+    except BrinkByteError as error:
+        run.errors.append(error)
+        memory.unwritten[component] = error
+    after = memory.unwritten.get(component)
+    if (before.reason if before else "") != (after.reason if after else ""):
+        ctx.add(Key("Tenant", run.namespace, run.name), 0.0)
 
 
 def _uses(memory: TenantMemory) -> tuple[object, ...]:
@@ -130,20 +176,34 @@ async def _failed(
         ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
 
 
-def _read_camera_tokens(ctx: Context, identity: Identity, documents: Documents, run: Pass) -> None:
+async def _read_camera_tokens(
+    ctx: Context, identity: Identity, documents: Documents, memory: TenantMemory, run: Pass
+) -> None:
     for camera in run.cameras:
-        live = run.secrets.get(camera.model.secret_name)
+        name = camera.model.secret_name
+        live = run.secrets.get(name)
+        if live is None and camera.model.status.secret_ref is not None:
+            # Written before: its labels may have been taken away.
+            live = await ctx.cluster.get("Secret", run.namespace, name)
+            if live is not None:
+                run.secrets[name] = live
         token = secrets.decode(live).get(names.CAMERA_TOKEN_KEY, "")
-        if not token or documents.key_set is None or live is None:
-            continue
-        owners = live["metadata"].get("ownerReferences", ())
-        if not any(each.get("uid") == camera.model.metadata.uid for each in owners):
+        if not token or documents.key_set is None:
             continue
         try:
             claims = ctx.camera_tokens.verify(
                 token, documents.key_set, instance=identity.instance_id, now=ctx.now
             )
-        except TokenError:
+        except TokenError as error:
+            # Another takes its place as soon as the billing API can be asked.
+            if memory.newly_told(name, token):
+                ctx.events.emit(
+                    camera.live,
+                    "Warning",
+                    "Issued",
+                    error.reason,
+                    f"{names.CAMERA_TOKEN_KEY} in Secret {name} is not good: {error.message}",
+                )
             continue
         if claims.camera_id == camera.model.spec.camera_id and claims.cnf.jkt == identity.key.kid:
             camera.claims, camera.token = claims, token

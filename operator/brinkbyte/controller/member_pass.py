@@ -29,12 +29,14 @@ class Device:
     """A device of the pass: as read, why it cannot be sent, its token.
 
     Attributes:
+        problem: why its Secret is not as it should be.
         rotated: the token was made anew just now.
     """
 
     live: Object
     model: EdgeDevice
     blocked: Seen | None = None
+    problem: Seen | None = None
     token: str = ""
     rotated: bool = False
 

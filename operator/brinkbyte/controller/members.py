@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from brinkbyte.controller import enrollment, inventory
+from brinkbyte.controller.asking import Asking, StillAskingError
 from brinkbyte.controller.children import secrets
 from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
@@ -19,7 +20,7 @@ from brinkbyte.controller.documents import camera_revoked
 from brinkbyte.controller.events import transitions
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.licenses import ensure_documents
-from brinkbyte.controller.member_licenses import obtain_licenses, write_secrets
+from brinkbyte.controller.member_licenses import obtain_licenses, write_guarded, write_secrets
 from brinkbyte.controller.member_pass import Device, Pass, read_pass
 from brinkbyte.controller.member_status import (
     CameraView,
@@ -65,23 +66,33 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     if tenant.deleting:
         return None
     memory = ctx.tenant(key.namespace, key.name)
+    if not memory.uid:
+        memory.uid = tenant.metadata.uid
     await _ensure_tokens(ctx, run)
-    await _write_device_list(ctx, tenant, run)
+    await _write_device_list(ctx, tenant, memory, run)
     identity = await _identity(ctx, tenant, memory)
     if identity is None:
         await _write_statuses(ctx, run, memory, _not_enrolled(memory))
         return RESYNC_SECONDS
-    license_live = run.secrets.get(f"{tenant.name}{names.LICENSE_SUFFIX}")
-    documents = await ensure_documents(ctx, tenant, identity, memory, license_live)
-    failed = await obtain_licenses(
-        ctx,
-        run,
-        tenant=tenant,
-        identity=identity,
-        memory=memory,
-        documents=documents,
-        license_live=license_live,
+    license_name = f"{tenant.name}{names.LICENSE_SUFFIX}"
+    license_live = run.secrets.get(license_name) or await ctx.cluster.get(
+        "Secret", run.namespace, license_name
     )
+    documents = await ensure_documents(ctx, tenant, identity, memory, license_live)
+    try:
+        failed = await obtain_licenses(
+            ctx,
+            run,
+            tenant=tenant,
+            identity=identity,
+            memory=memory,
+            documents=documents,
+            license_live=license_live,
+        )
+    except StillAskingError:
+        # What is held is put right now; what is asked for is shown once somebody has answered.
+        await write_secrets(ctx, run)
+        return RESYNC_SECONDS
     times.append(ctx.monotonic())
     await write_secrets(ctx, run)
     times.append(ctx.monotonic())
@@ -166,31 +177,38 @@ async def _ensure_tokens(ctx: Context, run: Pass) -> None:
         try:
             await ctx.cluster.apply(wanted, live=live)
         except BrinkByteError as error:
-            device.blocked = device.blocked or Seen(*of_error(error))
+            # The billing API goes on knowing the device: only its Secret is not as it should be.
+            device.problem = Seen(*of_error(error))
             run.errors.append(error)
-            return
+            if made.renewed:
+                return
         device.token = made.data[names.DEVICE_TOKEN_KEY]
-        device.rotated = made.renewed and device.model.status.token_secret_ref is not None
+        device.rotated = (
+            made.renewed
+            and device.problem is None
+            and device.model.status.token_secret_ref is not None
+        )
 
     await asyncio.gather(*(ensure(device) for device in run.devices))
 
 
-async def _write_device_list(ctx: Context, tenant: Tenant, run: Pass) -> None:
-    known = [
-        (each.model, each.token) for each in run.devices if each.token and each.blocked is None
-    ]
+async def _write_device_list(ctx: Context, tenant: Tenant, memory: TenantMemory, run: Pass) -> None:
+    known = [each for each in run.devices if each.blocked is None]
     name = f"{tenant.name}{names.DEVICES_SUFFIX}"
+    live = run.secrets.get(name) or await ctx.cluster.get("Secret", run.namespace, name)
     wanted = secrets.tenant_secret(
         tenant,
         secrets.DEVICES,
         names.DEVICES_SUFFIX,
-        {names.DEVICES_KEY: secrets.devices_document(known)},
+        {
+            names.DEVICES_KEY: secrets.devices_document(
+                ((each.model, each.token) for each in known if each.token),
+                kept=secrets.decode(live).get(names.DEVICES_KEY, ""),
+                keep=frozenset(each.model.spec.hardware_id for each in known if not each.token),
+            )
+        },
     )
-    live = run.secrets.get(name) or await ctx.cluster.get("Secret", run.namespace, name)
-    try:
-        await ctx.cluster.apply(wanted, live=live)
-    except BrinkByteError as error:
-        run.errors.append(error)
+    await write_guarded(ctx, run, memory, wanted, live=live)
 
 
 # ---- statuses ----------------------------------------------------------------------------------
@@ -199,7 +217,7 @@ async def _write_device_list(ctx: Context, tenant: Tenant, run: Pass) -> None:
 async def _write_statuses(
     ctx: Context, run: Pass, memory: TenantMemory | None, blocked: Seen | None
 ) -> None:
-    known = memory or TenantMemory()
+    known = memory or TenantMemory(Asking(ctx.monotonic), Asking(ctx.monotonic))
     error = known.inventory.error
     writes = []
     for device in run.devices:
@@ -207,7 +225,7 @@ async def _write_statuses(
         view = DeviceView(
             device=device.model,
             now=run.now,
-            blocked=blocked or device.blocked,
+            blocked=blocked or device.blocked or device.problem,
             result=known.inventory.device_results.get(hardware_id),
             error=error,
             online=known.online.get(hardware_id),

@@ -19,7 +19,7 @@ _log = get_logger(__name__)
 
 BACKOFF_FIRST: Final = 0.25
 BACKOFF_LONGEST: Final = 60.0
-RESYNC_SECONDS: Final = 600.0
+CHANGED_SECONDS: Final = 1.0
 _JITTER: Final = 0.2
 
 
@@ -106,13 +106,15 @@ class Schedule:
     def failed(self, key: Key, now: float, retry_after: float | None = None) -> float:
         """End a run that failed; return the seconds until the next try.
 
-        What is added while a key waits out its backoff brings it forward.
+        What is added while a key waits out its backoff brings it forward; what was added while it
+        ran does too, but for :data:`CHANGED_SECONDS`: a run may have caused that change itself.
         """
         entry = self._entries[key]
         entry.failures += 1
         backoff = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2.0 ** min(entry.failures - 1, 16))
         delay = max(retry_after or 0.0, backoff * (1 - _JITTER + 2 * _JITTER * self._jitter()))
-        # A change that came while the run failed does not excuse it from the backoff.
+        if entry.due is not None:
+            delay = min(delay, max(CHANGED_SECONDS, retry_after or 0.0))
         entry.due = None
         self._finish(key, entry, now + delay)
         return delay

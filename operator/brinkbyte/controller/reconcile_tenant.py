@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import Final
 
 from brinkbyte.controller import enrollment, finalize, instance_poll, volumes
+from brinkbyte.controller.asking import StillAskingError
 from brinkbyte.controller.children import build, common, secrets
 from brinkbyte.controller.children.common import Plan
 from brinkbyte.controller.cluster import Object, controller_of
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.events import transitions
-from brinkbyte.controller.identity import credential_due
 from brinkbyte.controller.invalid import write_invalid
 from brinkbyte.controller.queue import Key
 from brinkbyte.controller.status import (
@@ -43,6 +43,8 @@ RESYNC_SECONDS: Final = 600.0
 _NOT_READY_SECONDS: Final = 10.0
 _REFUSED_SECONDS: Final = 20.0
 _PRUNED_KINDS: Final = frozenset(CHILD_KINDS) - {"Secret", "PersistentVolumeClaim"}
+_INSTANCE_PARTS: Final = (common.INSTANCE, secrets.ACCESS, secrets.IDENTITY, secrets.DEVICES)
+"""Components without which the instance does not do its job."""
 _WORKLOADS: Final = {
     ConditionType.POSTGRES_READY: ("StatefulSet", common.POSTGRES, "PostgreSQL"),
     ConditionType.REDIS_READY: ("StatefulSet", common.REDIS, "Redis"),
@@ -59,16 +61,18 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     """
     live = await ctx.cluster.get("Tenant", key.namespace, key.name)
     if live is None:
-        ctx.forget(key.namespace, key.name)
+        await ctx.forget(key.namespace, key.name)
         return None
     try:
         tenant = Tenant.parse(live)
     except InvalidInputError as error:
+        if live["metadata"].get("deletionTimestamp"):
+            return await finalize.finalize(ctx, live, None, ctx.tenant(key.namespace, key.name))
         await write_invalid(ctx, live, error)
         return RESYNC_SECONDS
     memory = ctx.tenant(key.namespace, key.name)
     if memory.uid != tenant.metadata.uid:
-        ctx.forget(key.namespace, key.name)
+        await ctx.forget(key.namespace, key.name)
         memory = ctx.tenant(key.namespace, key.name)
         memory.uid = tenant.metadata.uid
     if tenant.deleting:
@@ -125,11 +129,12 @@ async def _identity(ctx: Context, tenant: Tenant, memory: TenantMemory) -> Brink
     """Enroll if need be; return why there is no (current) identity."""
     before = memory.identity
     failed_before = memory.enrollment_error
+    again = Key("Tenant", tenant.namespace, tenant.name)
     try:
-        known = await enrollment.ensure_identity(ctx, tenant, memory)
-        if credential_due(known, ctx.now):
-            await enrollment.rotate_credential(ctx, memory, known)
+        await enrollment.ensure_identity(ctx, tenant, memory, lambda: ctx.add(again, 0.0))
         memory.enrollment_error = None
+    except StillAskingError:
+        pass  # what was known of it stays
     except BrinkByteError as error:
         memory.enrollment_error = error
     billing = tenant.spec.billing
@@ -177,10 +182,23 @@ async def _provision(ctx: Context, run: TenantPass, memory: TenantMemory) -> Res
             for each in wanted
             if each["metadata"]["labels"][names.LABEL_COMPONENT] == common.REPORTER
         ]
-    await asyncio.gather(*(_apply(ctx, run, each) for each in wanted))
+    await asyncio.gather(
+        *(_apply(ctx, run, each) for each in wanted if not _without_credential(run, each))
+    )
     if not tenant.spec.paused:
         await _prune(ctx, run, wanted)
     return adjusted.resolved
+
+
+def _without_credential(run: TenantPass, child: Object) -> bool:
+    """Tell whether a workload needs a credential whose Secret could not be written.
+
+    It keeps what it has: a value that stands in no Secret would restart it for nothing.
+    """
+    component = child["metadata"]["labels"][names.LABEL_COMPONENT]
+    if child["kind"] not in {"StatefulSet", "Deployment"}:
+        return False
+    return component in run.unwritten or (component == common.INSTANCE and bool(run.unwritten))
 
 
 def _plan(
@@ -213,11 +231,13 @@ def _retained_conflict(run: TenantPass) -> None:
         theirs = labels.get(names.LABEL_CUSTOMER)
         if kept and theirs and theirs != tenant.spec.customer_id:
             component = labels.get(names.LABEL_COMPONENT, common.POSTGRES)
-            run.errors[component] = PermanentError(
+            conflict = PermanentError(
                 f"{kind} {name} holds data of customer {theirs}, kept by deletionPolicy Retain. "
                 "Give this Tenant another name, or delete that data",
                 reason=Reason.RETAINED_DATA_CONFLICT,
             )
+            # Nor may an instance run that would be opened by the former customer's tokens.
+            run.errors |= dict.fromkeys((component, common.POSTGRES, common.INSTANCE), conflict)
 
 
 async def _credentials(
@@ -238,6 +258,14 @@ async def _credentials(
         (secrets.ACCESS, names.ACCESS_SUFFIX),
     ):
         existing = await live(suffix)
+        if (
+            existing is not None
+            and tenant.spec.paused
+            and run.child("StatefulSet", common.POSTGRES)
+        ):
+            # Whoever uses the value could not be told of another one.
+            made[component] = secrets.as_it_is(existing)
+            continue
         if component == common.POSTGRES:
             generated = secrets.postgres_credential(existing, plan)
         elif component == common.REDIS:
@@ -248,8 +276,9 @@ async def _credentials(
             generated = secrets.access_credential(existing)
         made[component] = generated
         wanted = secrets.tenant_secret(tenant, component, suffix, generated.data, hashed=True)
-        await _apply(ctx, run, wanted, live=existing)
-        if generated.renewed and existing is not None:
+        if not await _apply(ctx, run, wanted, live=existing):
+            run.unwritten.add(component)
+        elif generated.renewed and existing is not None:
             ctx.events.emit(
                 run.live,
                 "Normal",
@@ -257,7 +286,8 @@ async def _credentials(
                 "CredentialRotated",
                 f"The values of Secret {tenant.name}{suffix} had been changed; made anew",
             )
-    memory.operator_token = made[secrets.ACCESS].data[names.OPERATOR_TOKEN_KEY]
+    if secrets.ACCESS not in run.unwritten:
+        memory.operator_token = made[secrets.ACCESS].data.get(names.OPERATOR_TOKEN_KEY, "")
     identity = memory.identity
     if identity is not None and identity.enrolled and identity.uid == tenant.metadata.uid:
         data = identity.to_identity_secret(await ctx.cluster_fingerprint())
@@ -272,11 +302,12 @@ async def _credentials(
 
 async def _apply(
     ctx: Context, run: TenantPass, wanted: Object, *, live: Object | None = None
-) -> None:
+) -> bool:
+    """Bring one child to what is wanted; return whether it is so now."""
     meta = wanted["metadata"]
     component = meta["labels"][names.LABEL_COMPONENT]
     if component in run.errors and run.errors[component].reason == Reason.RETAINED_DATA_CONFLICT:
-        return
+        return False
     key = (wanted["kind"], meta["name"])
     try:
         existing = live or run.children.get(key)
@@ -286,6 +317,8 @@ async def _apply(
     except BrinkByteError as error:
         run.errors[component] = error
         _log.warning("child not applied", kind=key[0], name=key[1], error=error.message)
+        return False
+    return True
 
 
 async def _prune(ctx: Context, run: TenantPass, wanted: list[Object]) -> None:
@@ -309,6 +342,8 @@ async def _observe(
     resolved: ResolvedTenant,
     failure: BrinkByteError | None,
 ) -> TenantView:
+    if secrets.DEVICES in memory.unwritten:
+        run.errors.setdefault(secrets.DEVICES, memory.unwritten[secrets.DEVICES])
     components = {}
     for kind, (workload_kind, component, title) in _WORKLOADS.items():
         components[kind] = await _seen(ctx, run, workload_kind, component, title)
@@ -339,6 +374,8 @@ async def _observe(
         instance_id=identity.instance_id if identity else "",
         error=failure or memory.inventory.error,
         drift=memory.drift if drifted else None,
+        undelivered=memory.unwritten.get(secrets.LICENSE),
+        reporter=_refused(run.errors[common.REPORTER]) if common.REPORTER in run.errors else None,
         documents=memory.documents,
         development_root=ctx.roots.development,
         device_use=answer.device_use if answer else None,
@@ -360,14 +397,10 @@ async def _seen(ctx: Context, run: TenantPass, kind: str, component: str, title:
             Reason.NOT_SUPPORTED,
             f"spec.{component}.external is not supported by this release: remove it",
         )
-    error = run.errors.get(component)
+    parts = _INSTANCE_PARTS if component == common.INSTANCE else (component,)
+    error = next((run.errors[each] for each in parts if each in run.errors), None)
     if error is not None:
-        if isinstance(error, TemporaryError):
-            return Seen(None, Reason.PENDING, error.message)
-        reason = error.reason
-        return Seen(
-            False, Reason.CHILD_REFUSED if reason == "KubernetesRefused" else reason, error.message
-        )
+        return _refused(error)
     workload = run.child(kind, component)
     seen = workload_seen(title, workload, ())
     if seen.ready is not True and workload is not None:
@@ -379,6 +412,14 @@ async def _seen(ctx: Context, run: TenantPass, kind: str, component: str, title:
         )
         seen = workload_seen(title, workload, pods)
     return run.notes.get(component, seen) if seen.ready else seen
+
+
+def _refused(error: BrinkByteError) -> Seen:
+    """Return what is seen of a component of which something could not be written."""
+    if isinstance(error, TemporaryError):
+        return Seen(None, Reason.PENDING, error.message)
+    refused = error.reason == "KubernetesRefused"
+    return Seen(False, Reason.CHILD_REFUSED if refused else error.reason, error.message)
 
 
 async def _write_status(ctx: Context, run: TenantPass, view: TenantView) -> None:

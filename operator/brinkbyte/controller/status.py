@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from brinkbyte.controller.documents import RENEWAL_SECONDS, Documents
-from brinkbyte.kit.errors import BrinkByteError, TemporaryError
+from brinkbyte.kit.errors import BrinkByteError, PermanentError, TemporaryError
 from brinkbyte.license.modes import LicenseMode, ModeDecision, decide_mode
 from brinkbyte.license.wire import Use
 from brinkbyte.resources.common import UsedOfLimit
@@ -63,6 +63,8 @@ class TenantView:
         enrolled: whether the instance has an identity.
         error: why enrollment or the newest inventory failed.
         drift: a signed document in the license Secret that somebody replaced.
+        undelivered: why the license Secret cannot be written.
+        reporter: why the usage reporter is not as it should be.
         asked: whether the instance was asked since the operator started.
         state: what it said.
         state_error: why it says nothing.
@@ -76,6 +78,8 @@ class TenantView:
     instance_id: str = ""
     error: BrinkByteError | None = None
     drift: BrinkByteError | None = None
+    undelivered: BrinkByteError | None = None
+    reporter: Seen | None = None
     documents: Documents = field(default_factory=Documents)
     development_root: bool = False
     device_use: Use | None = None
@@ -143,6 +147,8 @@ def tenant_status(view: TenantView) -> TenantStatus:
 def _license_valid(view: TenantView, mode: ModeDecision) -> Seen:
     if view.drift is not None:
         return Seen(False, view.drift.reason, view.drift.message)
+    if isinstance(view.undelivered, PermanentError):
+        return Seen(False, view.undelivered.reason, view.undelivered.message)
     if view.tenant.spec.billing is None or not view.enrolled:
         if view.error is None:
             return Seen(None, Reason.ENROLLING, "Enrolling this instance with the billing API")
@@ -179,6 +185,8 @@ def _triton_ready(view: TenantView) -> Seen:
 
 
 def _metering_healthy(view: TenantView) -> Seen:
+    if view.reporter is not None:
+        return view.reporter
     if view.state is None:
         return _as_before(
             view, ConditionType.METERING_HEALTHY, "Waiting for the instance to answer"

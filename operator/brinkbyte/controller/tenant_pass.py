@@ -32,13 +32,18 @@ CHILD_KINDS: Final = (
 
 @dataclass
 class TenantPass:
-    """What one reconcile works on: children by (kind, name), errors by component."""
+    """What one reconcile works on: children by (kind, name), errors by component.
+
+    Attributes:
+        unwritten: components whose generated values could not be written into their Secret.
+    """
 
     tenant: Tenant
     live: Object
     children: dict[tuple[str, str], Object] = field(default_factory=dict)
     errors: dict[str, BrinkByteError] = field(default_factory=dict)
     notes: Mapping[str, Seen] = field(default_factory=dict)
+    unwritten: set[str] = field(default_factory=set)
 
     def child(self, kind: str, component: str) -> Object | None:
         """Return a live child."""

@@ -194,6 +194,9 @@ class Resource(ResourceModel):
         try:
             return cls.model_validate(body)
         except ValidationError as error:
+            if body.get("status"):
+                # A status is ours to write anew: it is no reason to give up on the object.
+                return cls.parse({**body, "status": {}})
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
             raise InvalidInputError(

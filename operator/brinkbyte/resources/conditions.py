@@ -149,6 +149,22 @@ WAITING_REASONS: Final = frozenset(
 """Reasons that go away by themselves: GitOps tools wait for them instead of failing a sync."""
 
 
+FINE_REASONS: Final = frozenset(
+    {
+        Reason.AVAILABLE,
+        Reason.LICENSE_VALID,
+        Reason.REPORTING,
+        Reason.REGISTERED,
+        Reason.ISSUED,
+        Reason.HEARTBEAT,
+        Reason.PAUSED,
+        Reason.DEVELOPMENT_TRUST_ROOT,
+        "TrialActive",
+    }
+)
+"""Reasons of conditions that hold and about which there is nothing to do."""
+
+
 class Condition(ResourceModel):
     """One condition, as ``metav1.Condition``."""
 
@@ -235,12 +251,15 @@ def merge_conditions(old: Iterable[Condition], new: Sequence[Condition]) -> tupl
 def headline(conditions: Sequence[Condition]) -> Headline | None:
     """Return what matters most: Ready if it does not hold, else the first that does not.
 
-    All well: that of Ready. ``Unknown`` of a condition other than Ready is no problem by itself.
+    Then one that holds although something is wrong: a license under a line that is down, say. All
+    well: that of Ready. ``Unknown`` of a condition other than Ready is no problem by itself.
     """
     ready = find(conditions, ConditionType.READY)
     if ready is None:
         return None
     chosen = ready
     if ready.true:
-        chosen = next((item for item in conditions if item.status == "False"), ready)
+        worst = (item for item in conditions if item.status == "False")
+        noted = (item for item in conditions if item.true and item.reason not in FINE_REASONS)
+        chosen = next(worst, next(noted, ready))
     return Headline(reason=chosen.reason, message=chosen.message)

@@ -80,7 +80,7 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 def refused(status: int, **headers: str) -> web.Response:
-    body = {"kind": "Status", "message": "no", "reason": "Because"}
+    body = {"kind": "Status", "message": "no", "reason": "NotFound" if status == 404 else "Because"}
     return web.json_response(body, status=status, headers=headers)
 
 
@@ -156,6 +156,12 @@ async def test_what_is_gone_is_no_error(wire: Wire) -> None:
     assert await wire.cluster.patch("Secret", "ns", "x", {}) is None
     await wire.cluster.delete("Secret", "ns", "x")
     await wire.cluster.apply_status({**OBJECT, "kind": "Tenant"}, {})
+
+
+async def test_a_404_of_somebody_in_between_does_not_mean_gone(wire: Wire) -> None:
+    wire.answers = [web.Response(status=404, text="no such route")]
+    with pytest.raises(ClusterRefusedError):
+        await wire.cluster.get("Tenant", "ns", "x")
 
 
 async def test_an_event_is_never_written_twice(wire: Wire) -> None:

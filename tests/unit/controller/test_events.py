@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from brinkbyte.controller.children import build
+from brinkbyte.controller.children import build, common, secrets
 from brinkbyte.controller.cluster import NameConflictError, check_owner
 from brinkbyte.controller.events import transitions
 from brinkbyte.kit.errors import TemporaryError
+from brinkbyte.resources import names
 from brinkbyte.resources.conditions import Condition, ConditionType, condition
 from brinkbyte.resources.names import FIELD_MANAGER
-from support.plans import plan
+from support.plans import camera, plan, tenant
 
 AT = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -39,6 +40,7 @@ REFUSED = [at(ISSUED, False, "QuotaExceeded"), at(READY, False, "QuotaExceeded")
         ([], REFUSED, [("Warning", "QuotaExceeded")]),
         (REFUSED, DONE, [("Normal", "Issued")]),
         (DONE, [DONE[0], at(READY, True, "Paused")], [("Normal", "Paused")]),
+        (DONE, [at(ISSUED, True, "UntrustedKeySet"), DONE[1]], [("Warning", "UntrustedKeySet")]),
     ],
 )
 def test_a_transition_is_told_once(
@@ -85,3 +87,25 @@ def test_what_is_somebody_elses_is_refused(meta: dict[str, Any]) -> None:
 def test_what_a_former_owner_left_is_waited_for() -> None:
     with pytest.raises(TemporaryError):
         check_owner(DESIRED, live(ownerReferences=[{**OURS, "uid": "former"}]))
+
+
+KEPT = secrets.tenant_secret(tenant(), common.POSTGRES, names.POSTGRES_SUFFIX, {"password": "x"})
+
+
+def test_a_kept_credential_is_its_tenants_alone() -> None:
+    """No camera gets it by naming it as the Secret of its license."""
+    taking = camera({"name": "thief"}, secretName=KEPT["metadata"]["name"])
+    wanted = secrets.member_secret(
+        taking, secrets.CAMERA_LICENSE, taking.secret_name, {names.CAMERA_TOKEN_KEY: "token"}
+    )
+    with pytest.raises(NameConflictError, match=KEPT["metadata"]["name"]):
+        check_owner(wanted, KEPT)
+    stripped = {**KEPT, "metadata": {**KEPT["metadata"], "labels": {}}}
+    entry = {"manager": FIELD_MANAGER, "operation": "Apply"}
+    stripped["metadata"]["managedFields"] = [entry]
+    with pytest.raises(NameConflictError):
+        check_owner(wanted, stripped)
+    check_owner(KEPT, KEPT)
+    check_owner(KEPT, stripped)
+    orphan = {**wanted, "metadata": {**wanted["metadata"], "ownerReferences": []}}
+    check_owner(wanted, orphan)

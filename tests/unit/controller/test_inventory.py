@@ -183,3 +183,17 @@ def test_the_server_ends_up_with_what_the_cluster_has(steps: list[tuple[Wanted, 
             )
     assert devices == dict(last.devices)
     assert cameras == dict(last.cameras)
+
+
+def test_an_object_of_another_name_under_the_same_id_makes_the_set_complete() -> None:
+    memory = InventoryMemory()
+    before = wanted({"d": ""}, {"a": ("d", 1), "b": ("d", 1)})
+    request = plan(before, memory)
+    take_in(request, before, answer(request, 1, set()), memory, monotonic=0.0, jitter=0.0)
+    renamed = inventory_camera(camera({"name": "other", "uid": "other"}, cameraId="a"), "d", 0)
+    request = plan(Wanted(before.devices, {**before.cameras, "a": renamed}), memory)
+    assert request.base_revision is None
+    assert {each.name for each in request.cameras} == {"other", "c-b"}
+    moved = inventory_camera(camera({"name": "c-a"}, cameraId="a"), "elsewhere", 0)
+    request = plan(Wanted(before.devices, {**before.cameras, "a": moved}), memory)
+    assert request.base_revision == 1

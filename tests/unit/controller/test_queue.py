@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brinkbyte.controller.queue import BACKOFF_FIRST, BACKOFF_LONGEST, Key, Schedule, WorkQueue
+from brinkbyte.controller.queue import (
+    BACKOFF_FIRST,
+    BACKOFF_LONGEST,
+    CHANGED_SECONDS,
+    Key,
+    Schedule,
+    WorkQueue,
+)
 from brinkbyte.kit.errors import TemporaryError
 
 A, B = Key("Tenant", "ns", "a"), Key("Tenant", "ns", "b")
@@ -96,6 +103,21 @@ def test_an_event_during_a_failing_run_does_not_skip_the_backoff() -> None:
     delay = queue.failed(A, 0.0)
     assert queue.pop(delay / 2) is None
     assert queue.pop(delay) == A
+
+
+def test_an_event_during_a_failing_run_brings_a_long_backoff_forward() -> None:
+    queue = schedule(jitter=0.5)
+    queue.add(A, 0.0)
+    now = 0.0
+    for _ in range(10):
+        assert queue.pop(now) == A
+        now += queue.failed(A, now)
+    queue.pop(now)
+    queue.add(A, now)
+    assert queue.failed(A, now) == CHANGED_SECONDS
+    assert queue.pop(now + CHANGED_SECONDS) == A
+    queue.add(A, now)
+    assert queue.failed(A, now, retry_after=7.0) == 7.0
 
 
 @given(

@@ -14,18 +14,21 @@ _START_SECONDS: Final = 20
 """For a pod to start and to end by itself before its deadline kills it."""
 
 
-def job_template(plan: Plan, *, at_once: bool = False) -> Object:
+def job_template(plan: Plan, *, final: bool = False) -> Object:
     """Return the Job of one report.
 
     Args:
         plan: of the Tenant.
-        at_once: without the delay that spreads the Tenants of a cluster.
+        final: the last one: it does not wait for its turn among the Tenants of a cluster, and
+            succeeds only when every event has its receipt.
     """
     settings = plan.resolved.reporter
     component = common.REPORTER
     deadline = plan.resolved.period_minutes * 60 - _SPARE_SECONDS
     env = {"BRINKBYTE_REPORT_DEADLINE_SECONDS": str(deadline - _START_SECONDS)}
-    if not at_once:
+    if final:
+        env["BRINKBYTE_REPORT_FINAL"] = "1"
+    else:
         env["BRINKBYTE_REPORT_DELAY_SEED"] = plan.tenant.metadata.uid
     template = common.pod_template(
         plan,

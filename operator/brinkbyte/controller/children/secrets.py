@@ -10,7 +10,8 @@ import base64
 import binascii
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -56,6 +57,11 @@ class Generated:
     def hash(self) -> str:
         """Hash of the values, for annotations."""
         return data_hash(self.data)
+
+
+def as_it_is(live: Mapping[str, Any]) -> Generated:
+    """Return what a credential Secret holds, whoever put it there."""
+    return Generated(decode(live), renewed=False)
 
 
 def data_hash(data: Mapping[str, str]) -> str:
@@ -225,8 +231,16 @@ def record_secret(
     return _secret({"name": name, "namespace": namespace, "labels": dict(labels)}, data)
 
 
-def devices_document(devices: Iterable[tuple[EdgeDevice, str]]) -> str:
-    """Return ``devices.json``: each device with the hash of its token, by hardware id."""
+def devices_document(
+    devices: Iterable[tuple[EdgeDevice, str]], *, kept: str = "", keep: Set[str] = frozenset()
+) -> str:
+    """Return ``devices.json``: each device with the hash of its token, by hardware id.
+
+    Args:
+        devices: with their tokens.
+        kept: the document as it is.
+        keep: hardware ids whose entry stays as it is: their token is not known right now.
+    """
     entries = [
         DeviceCredential(
             hardware_id=device.spec.hardware_id,
@@ -239,5 +253,7 @@ def devices_document(devices: Iterable[tuple[EdgeDevice, str]]) -> str:
         ).model_dump(mode="json")
         for device, token in devices
     ]
+    with suppress(ValueError):
+        entries += [each for each in json.loads(kept or "[]") if each["hardwareId"] in keep]
     entries.sort(key=lambda entry: str(entry["hardwareId"]))
     return json.dumps(entries, separators=(",", ":"))
