@@ -193,6 +193,13 @@ DRIFT: list[tuple[str, str, Any, str, Callable[[Any], bool]]] = [
         lambda o: pod(o)["containers"][0]["image"] != "x:1",
     ),
     (
+        "statefulset",
+        "acme-btn-postgres",
+        [{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "x:99"}],
+        "json",
+        lambda o: pod(o)["containers"][0]["image"] != "x:99",
+    ),
+    (
         "cronjob",
         "acme-btn-reporter",
         {"spec": {"suspend": True}},

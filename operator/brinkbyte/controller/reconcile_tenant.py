@@ -163,7 +163,12 @@ async def _provision(ctx: Context, run: TenantPass, memory: TenantMemory) -> Res
         component: run.child("StatefulSet", component)
         for component in (common.POSTGRES, common.REDIS)
     }
-    adjusted = volumes.adjust(resolve(tenant.spec, ctx.settings.images), live_sets)
+    taken = tenant.status.resolved
+    adjusted = volumes.adjust(
+        resolve(tenant.spec, ctx.settings.images),
+        live_sets,
+        running=taken.postgres_image if taken else None,
+    )
     if adjusted.grow and not tenant.spec.paused:
         grown = await volumes.grow_volumes(ctx.cluster, adjusted, live_sets)
         if grown.resolved != adjusted.resolved:

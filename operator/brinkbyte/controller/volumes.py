@@ -37,12 +37,16 @@ class Adjusted:
     grow: Mapping[str, str] = field(default_factory=dict)
 
 
-def adjust(resolved: ResolvedTenant, live: Mapping[str, Object | None]) -> Adjusted:
+def adjust(
+    resolved: ResolvedTenant, live: Mapping[str, Object | None], *, running: str | None = None
+) -> Adjusted:
     """Compare the wanted components with the live StatefulSets.
 
     Args:
         resolved: as the spec asks.
         live: StatefulSet by component, None where there is none yet.
+        running: PostgreSQL image that was last taken; what stands in the StatefulSet may have been
+            put there by somebody else.
     """
     notes: dict[str, Seen] = {}
     grow: dict[str, str] = {}
@@ -53,7 +57,7 @@ def adjust(resolved: ResolvedTenant, live: Mapping[str, Object | None]) -> Adjus
             continue
         current = wanted
         if name == common.POSTGRES:
-            current = _major(current, existing, notes)
+            current = _major(current, running or _image(existing, name), notes)
         resolved = _with(resolved, name, _volume(name, current, existing, notes, grow))
     return Adjusted(resolved, notes, grow)
 
@@ -70,8 +74,7 @@ def major_of(image: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _major(wanted: Component, live: Object, notes: dict[str, Seen]) -> Component:
-    image = _image(live, common.POSTGRES)
+def _major(wanted: Component, image: str, notes: dict[str, Seen]) -> Component:
     before, after = major_of(image), major_of(wanted.image)
     if before is None or after is None or before == after:
         return wanted

@@ -135,3 +135,12 @@ def test_only_an_autoscaler_owns_the_replicas() -> None:
     assert autoscaled(scaled_by("kube-controller-manager"))
     assert not autoscaled(scaled_by("kubectl"))
     assert not autoscaled(None)
+
+
+def test_an_image_that_somebody_else_put_in_is_no_major_of_ours() -> None:
+    spec = {"postgres": {"image": "postgres:17"}}
+    changed = live({"postgres": {"image": "postgres:99"}})
+    found = adjust(resolve(tenant(**spec).spec, IMAGES), changed, running="postgres:17")
+    assert found.notes == {}
+    assert found.resolved.postgres is not None
+    assert found.resolved.postgres.image == "postgres:17"
