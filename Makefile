@@ -16,6 +16,8 @@ help: ## this list
 
 $(STAMP): requirements-dev.txt pyproject.toml
 	@echo "== Python environment in $(VENV)"
+	@# Debian has ensurepip in a package of its own.
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || hack/debian-packages python3-venv
 	python3 -m venv $(VENV)
 	@# The lock is complete: left to itself, pip looks for newer versions of what an extra asks for.
 	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements-dev.txt
@@ -90,8 +92,12 @@ bench: $(STAMP) debian-packages images ## build/bench.json: each figure beside a
 # ---- demo ------------------------------------------------------------------------------------
 
 .PHONY: demo
-demo: $(STAMP) images ## a cluster, the charts, the examples: licensed and metered (DEMO_KUBECONFIG=FILE for yours)
+demo: $(STAMP) $(if $(DEMO_KUBECONFIG),,images) ## a cluster, the charts, the examples: licensed and metered
 	$(PY) -m demo
+
+.PHONY: trust
+trust: $(STAMP) ## build/trust/roots.json: the demo's root of trust, for an image that you build yourself
+	$(PY) -m stack.trust
 
 .PHONY: demo-down
 demo-down: ## remove the demo's cluster

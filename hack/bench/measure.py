@@ -14,11 +14,12 @@ from typing import Any, Final
 
 from bench import reference
 from stack import customer as customers
-from stack.cluster import Cluster
+from stack.cluster import Cluster, list_of
 from stack.release import BILLING_URL
-from stack.tools import StepError, wait_for
+from stack.tools import StepError, spawn, wait_for
 
 LICENSES: Final = 200
+PATIENCE: Final = 300.0
 NAMESPACE: Final = "bench"
 CUSTOMER: Final = "bench"
 BARE_NAMESPACE: Final = "bench-bare"
@@ -175,73 +176,75 @@ def burst(
         namespace: its namespace.
         ready_path: JSONPath that prints a line with ``True`` or ``true`` per ready object.
         count: how many.
+
+    Raises:
+        StepError: not all could be created, or not all became ready within ``PATIENCE`` seconds.
     """
-    items = json.dumps({"apiVersion": "v1", "kind": "List",
-                        "items": [make(number) for number in range(count)]})  # fmt: skip
-    watch = subprocess.Popen(
+    objects = [make(number) for number in range(count)]
+    waiting = {each["metadata"]["name"] for each in objects}
+    ready: dict[str, float] = {}
+    over = threading.Event()
+    watch = spawn(
         cluster.command(
             "get", kind, "--namespace", namespace, "--watch", "--output",
             f"jsonpath={{.metadata.name}} {{{ready_path}}}{{'\\n'}}",
         ),
-        stdout=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
     )  # fmt: skip
+
+    def follow() -> None:
+        for line in watch.stdout or ():
+            name, _, value = line.strip().partition(" ")
+            if value.lower() == "true" and name in waiting:
+                ready.setdefault(name, time.monotonic())
+                if len(ready) == count:
+                    break
+        over.set()
+
+    reader = threading.Thread(target=follow, daemon=True)
+    reader.start()
     try:
         started = time.monotonic()
-        creator = subprocess.Popen(
-            cluster.command("create", "--filename", "-", "--namespace", namespace),
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        cluster.kubectl(
+            "create", "--filename", "-", "--namespace", namespace,
+            stdin=json.dumps(list_of(objects)), timeout=PATIENCE,
         )  # fmt: skip
-        assert creator.stdin
-        creator.stdin.write(items)
-        creator.stdin.close()
-        created: list[float] = []
-
-        def note_end() -> None:
-            creator.wait()
-            created.append(time.monotonic())
-
-        waiter = threading.Thread(target=note_end, daemon=True)
-        waiter.start()
-        ready: set[str] = set()
-        assert watch.stdout
-        last = started
-        for line in watch.stdout:
-            name, _, value = line.strip().partition(" ")
-            if value.lower() == "true" and name not in ready:
-                ready.add(name)
-                last = time.monotonic()
-            if len(ready) == count:
-                break
-            if time.monotonic() - started > 300:
-                raise StepError(f"only {len(ready)} of {count} {kind} are ready")
-        waiter.join(60)
-        return Burst(created[0] - started, max(0.0, last - created[0]))
+        created = time.monotonic()
+        over.wait(started + PATIENCE - created)
+        if len(ready) < count:
+            why = "and the watch ended" if over.is_set() else f"after {PATIENCE:.0f} s"
+            raise StepError(f"only {len(ready)} of {count} {kind} are ready {why}")
+        return Burst(created - started, max(0.0, max(ready.values()) - created))
     finally:
         watch.kill()
         watch.wait()
+        reader.join()
+        if watch.stdout:
+            watch.stdout.close()
 
 
 @contextmanager
 def bare_handler(cluster: Cluster) -> Iterator[None]:
-    """Run the reference handler while the block runs."""
+    """Run the reference handler, warmed up, while the block runs."""
     cluster.apply(reference.CRD)
     cluster.namespace(BARE_NAMESPACE)
     cluster.kubectl(
         "wait", "crd", f"{reference.PLURAL}.{reference.GROUP}", "--for=condition=Established"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bench.reference", str(cluster.kubeconfig), BARE_NAMESPACE],
+    process = spawn(
+        [sys.executable, "-m", "bench.reference", cluster.kubeconfig, BARE_NAMESPACE],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+    kind, first = f"{reference.PLURAL}.{reference.GROUP}", bare(99_999)
+    name = first["metadata"]["name"]
     try:
-        cluster.apply(bare(99_999))
+        cluster.apply(first)
         wait_for(
             "the reference handler",
-            lambda: cluster.get(
-                f"{reference.PLURAL}.{reference.GROUP}", "bare-99999", namespace=BARE_NAMESPACE
-            ).get("status"),
+            lambda: cluster.get(kind, name, namespace=BARE_NAMESPACE).get("status"),
             timeout=60,
         )
+        cluster.kubectl("delete", kind, name, "--namespace", BARE_NAMESPACE)
         yield
     finally:
         process.terminate()

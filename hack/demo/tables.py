@@ -47,7 +47,7 @@ def metering_table(comparison: Comparison, batches: int) -> Table:
     table = Table("", "", box=box.SIMPLE_HEAD, show_header=False, title="Metering",
                   title_justify="left")  # fmt: skip
     table.add_row("keys the generator was told 2xx", str(comparison.answered))
-    table.add_row("keys of the ledger's events", str(comparison.in_ledger))
+    table.add_row("events of the ledger", str(comparison.in_ledger))
     table.add_row("of them without an answer (once or not at all)",
                   str(comparison.unanswered_in_ledger))  # fmt: skip
     table.add_row("batches under a verified receipt", str(batches))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stack import images
-from stack.tools import StepError, cluster_tool, run, step, stream, tool
+from stack.tools import StepError, cluster_tool, run, spawn, step, stream, tool
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,23 @@ class Cluster:
     name: str | None = None
 
     @classmethod
-    def create(cls, name: str, kubeconfig: Path) -> Cluster:
-        """Return a new cluster, or the one of that name, with all images in it."""
+    def create(cls, name: str, kubeconfig: Path, *, reuse: bool = False) -> Cluster:
+        """Return a new cluster, without images of ours.
+
+        Args:
+            name: at the cluster tool; what is there under it is removed.
+            kubeconfig: file that it is put into.
+            reuse: take the one that is there, if it answers.
+        """
         kubeconfig.parent.mkdir(parents=True, exist_ok=True)
-        known = run([cluster_tool(), "get", "clusters"]).split()
         cluster = cls(kubeconfig, name)
-        if name in known and cluster.answers():
+        if reuse and name in run([cluster_tool(), "get", "clusters"]).split() and cluster.answers():
             print(f"== cluster {name} is there already", flush=True)
-        else:
-            with step(f"cluster {name}"):
-                cluster.delete()
-                stream([cluster_tool(), "create", "cluster", "--name", name,
-                        "--kubeconfig", kubeconfig, "--wait", "2m"])  # fmt: skip
+            return cluster
+        with step(f"cluster {name}"):
+            cluster.delete()
+            stream([cluster_tool(), "create", "cluster", "--name", name,
+                    "--kubeconfig", kubeconfig, "--wait", "2m"])  # fmt: skip
         return cluster
 
     def load_images(self) -> None:
@@ -78,9 +83,7 @@ class Cluster:
 
     def popen(self, *arguments: str | Path) -> subprocess.Popen[str]:
         """Start a kubectl that goes on by itself, such as a port-forward."""
-        return subprocess.Popen(
-            self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        return spawn(self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def helm(self, *arguments: str | Path, timeout: float = 600) -> str:
         """Run helm and return what it printed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -133,14 +134,16 @@ def wait_ready(
         raise StepError("\n".join([str(error), *lines, pods])) from None
 
 
-def wait_online(cluster: Cluster, namespace: str = NAMESPACE, *, devices: int) -> None:
-    """Wait until so many devices are seen online; the operator asks every 15 seconds."""
-
-    def online() -> bool:
-        found = [one for one in conditions(cluster, namespace) if one.type == "Online"]
-        return sum(one.status == "True" for one in found) >= devices
-
-    wait_for(f"{devices} devices to be online", online, timeout=60)
+def settled(
+    cluster: Cluster, namespace: str = NAMESPACE, *, timeout: float = 90
+) -> list[Condition]:
+    """Return all conditions once every one of them is True, or as they are after the timeout."""
+    end = time.monotonic() + timeout
+    while True:
+        found = conditions(cluster, namespace)
+        if all(one.status == "True" for one in found) or time.monotonic() > end:
+            return found
+        time.sleep(1)
 
 
 def run_reporter(cluster: Cluster, name: str, *, namespace: str = NAMESPACE) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from stack.tools import LOCALKUBE, ROOT, cluster_tool, step, stream
+from stack.tools import LOCALKUBE, ROOT, cluster_tool, step, stream, tool
 from stack.trust import development_trust
 
 REPOSITORY: Final = "brinkbyte/brinkbyte"
@@ -58,7 +58,10 @@ def build() -> tuple[str, ...]:
 
 def main() -> None:
     """Build everything that ``make test`` and ``make demo`` need: programs first, then images."""
-    if not uses_docker():
+    if uses_docker():
+        for name in ("kubectl", "helm"):
+            tool(name)
+    else:
         with step("the local cluster's programs (cold about 6 minutes on 2 cores)"):
             stream([LOCALKUBE, "build"])
     build()

@@ -20,6 +20,8 @@ Batch: TypeAlias = tuple[str, int]
 class Comparison:
     """Sets of keys that should be empty, and how many were compared.
 
+    An event without a key goes by its own id: nobody asked for it, so it is invented.
+
     Attributes:
         lost: answered 2xx, not in the ledger.
         doubled: more than one event of the ledger carries the key.
@@ -66,19 +68,17 @@ def compare(
         events: the ledger's events, as ``brinkbyte billing admin ledger --json`` prints them.
         receipts: batches under a verified receipt, see :func:`verified_receipts`.
     """
-    keyed = [event for event in events if event.get("key")]
-    counts = Counter(str(event["key"]) for event in keyed)
+    billed = [(str(event.get("key") or event["id"]), event) for event in events]
+    counts = Counter(key for key, _ in billed)
     known = outcome.answered | outcome.unanswered
     return Comparison(
         answered=len(outcome.answered),
-        in_ledger=len(keyed),
+        in_ledger=len(billed),
         unanswered_in_ledger=len(outcome.unanswered & counts.keys()),
         lost=frozenset(outcome.answered - counts.keys()),
         doubled=frozenset(key for key, count in counts.items() if count > 1),
         invented=frozenset(counts.keys() - known),
         unreceipted=frozenset(
-            str(event["key"])
-            for event in keyed
-            if (event["epoch"], event["batchNo"]) not in receipts
+            key for key, event in billed if (event["epoch"], event["batchNo"]) not in receipts
         ),
     )

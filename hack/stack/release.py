@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stack import images
 from stack.cluster import Cluster, secret_manifest
-from stack.tools import ROOT, step
+from stack.tools import ROOT, StepError, step
 from stack.trust import development_trust
 
 BILLING: Final = "brinkbyte-billing"
@@ -20,8 +20,15 @@ OPERATOR_NAMESPACE: Final = "brinkbyte-system"
 SIGNING_KEYS: Final = "signing-keys"
 
 
-def install_billing(cluster: Cluster) -> None:
-    """Install the global billing API with its own small PostgreSQL."""
+def install_billing(cluster: Cluster, *, image: str | None = None) -> None:
+    """Install the global billing API with its own small PostgreSQL.
+
+    Args:
+        cluster: where.
+        image: ours in a registry that the cluster pulls from; PostgreSQL's is then the chart's
+            own. None: both are those that were built here.
+    """
+    local = {} if image else {"postgres.image": images.LOCAL_POSTGRES}
     with step("Helm: the global billing API"):
         cluster.namespace(BILLING_NAMESPACE)
         keys = {path.name: path.read_bytes() for path in development_trust().signing.iterdir()}
@@ -31,17 +38,30 @@ def install_billing(cluster: Cluster) -> None:
             BILLING,
             BILLING_NAMESPACE,
             {
-                **image_values(),
+                **image_values(image or images.project_image()),
+                **local,
                 "signingKeys.existingSecret": SIGNING_KEYS,
                 "postgres.bundled": "true",
-                "postgres.image": images.LOCAL_POSTGRES,
                 "replicas": "1",
             },
         )
 
 
-def install_operator(cluster: Cluster, *, values: Mapping[str, str] | None = None) -> None:
-    """Install the operator, with the local images as a Tenant's defaults."""
+def install_operator(
+    cluster: Cluster, *, image: str | None = None, values: Mapping[str, str] | None = None
+) -> None:
+    """Install the operator.
+
+    Args:
+        cluster: where.
+        image: as for :func:`install_billing`; a Tenant's defaults are then the chart's own.
+        values: further values of the chart.
+    """
+    local = {
+        "defaults.images.postgres": images.LOCAL_POSTGRES,
+        "defaults.images.redis": images.LOCAL_REDIS,
+        "defaults.images.triton": images.LOCAL_TRITON,
+    }
     with step("Helm: the operator"):
         cluster.namespace(OPERATOR_NAMESPACE)
         upgrade(
@@ -49,18 +69,25 @@ def install_operator(cluster: Cluster, *, values: Mapping[str, str] | None = Non
             OPERATOR,
             OPERATOR_NAMESPACE,
             {
-                **image_values(),
-                "defaults.images.postgres": images.LOCAL_POSTGRES,
-                "defaults.images.redis": images.LOCAL_REDIS,
-                "defaults.images.triton": images.LOCAL_TRITON,
+                **image_values(image or images.project_image()),
+                **({} if image else local),
                 **(values or {}),
             },
         )
 
 
-def image_values() -> dict[str, str]:
-    """Return the chart values that name the project's image."""
-    repository, tag = images.project_image().split(":")
+def image_values(image: str) -> dict[str, str]:
+    """Return the chart values that name the project's image.
+
+    Raises:
+        StepError: it has neither tag nor digest.
+    """
+    repository, separator, tag = image.partition("@")
+    if not separator:
+        repository, separator, tag = image.rpartition(":")
+    # What follows a registry's port is no tag.
+    if not repository or not tag or "/" in tag:
+        raise StepError(f"{image!r} does not name an image as repository:tag")
     return {"image.repository": repository, "image.tag": tag}
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BUILD: Final = ROOT / "build"
@@ -39,7 +40,7 @@ def run(
     """Run a command and return what it printed.
 
     Raises:
-        StepError: it failed or took longer than ``timeout`` seconds.
+        StepError: it failed, is not there, or took longer than ``timeout`` seconds.
     """
     words = [str(word) for word in command]
     try:
@@ -52,6 +53,8 @@ def run(
             check=False,
             env={**os.environ, **(env or {})},
         )
+    except OSError as error:
+        raise _not_run(words, error) from None
     except subprocess.TimeoutExpired:
         raise StepError(f"{' '.join(words)} took longer than {timeout:.0f} s") from None
     if check and result.returncode:
@@ -64,12 +67,43 @@ def stream(command: Sequence[str | Path], *, timeout: float = 1800) -> None:
     """Run a command whose own progress goes to the terminal.
 
     Raises:
-        StepError: it failed.
+        StepError: it failed, is not there, or took longer than ``timeout`` seconds.
     """
     words = [str(word) for word in command]
-    code = subprocess.run(words, timeout=timeout, check=False).returncode
+    try:
+        code = subprocess.run(words, timeout=timeout, check=False).returncode
+    except OSError as error:
+        raise _not_run(words, error) from None
+    except subprocess.TimeoutExpired:
+        raise StepError(f"{' '.join(words)} took longer than {timeout:.0f} s") from None
     if code:
         raise StepError(f"{' '.join(words)} failed with code {code}")
+
+
+def spawn(command: Sequence[str | Path], **options: Any) -> subprocess.Popen[str]:
+    """Start a program that goes on by itself and ends with us, also when we are killed.
+
+    The kernel ends it with the thread that started it, so that thread has to stay.
+
+    Args:
+        command: the program and its arguments.
+        options: of ``subprocess.Popen``.
+
+    Raises:
+        StepError: the program is not there.
+    """
+    words = [str(word) for word in command]
+    if shutil.which(words[0]) is None:
+        raise StepError(f"{words[0]} is missing; install it and put it on PATH")
+    if guard := shutil.which("setpriv"):
+        words = [guard, "--pdeathsig", "TERM", "--", *words]
+    return subprocess.Popen(words, text=True, **options)
+
+
+def _not_run(words: Sequence[str], error: OSError) -> StepError:
+    if isinstance(error, FileNotFoundError):
+        return StepError(f"{words[0]} is missing; install it and put it on PATH")
+    return StepError(f"{words[0]} cannot be run: {error.strerror}")
 
 
 @contextmanager
@@ -99,9 +133,13 @@ def wait_for(what: str, probe: Callable[[], T | None], *, timeout: float, every:
 
 @functools.cache
 def tool(name: str) -> str:
-    """Return the path of kubectl or helm: the one we built, or the one on PATH."""
-    built = run([LOCALKUBE, "path", name], check=False).strip()
-    return built if built and Path(built).exists() else name
+    """Return the path of kubectl or helm: the one we built, the one on PATH, or one built now."""
+    found = run([LOCALKUBE, "path", name], check=False).strip() or shutil.which(name)
+    if not found:
+        with step(f"{name} (some minutes)"):
+            stream([LOCALKUBE, "build", name])
+        found = run([LOCALKUBE, "path", name]).strip()
+    return found
 
 
 @functools.cache

@@ -1,9 +1,10 @@
 """A day of camera events and API calls, replayed through an instance's public endpoints.
 
-Seeded: the same seed asks for the same things in the same order. Whatever was answered 2xx is
-written down by its Idempotency-Key, in a file of our own: the ledger is compared with that, key by
-key. A request that got no answer is sent again under its key a few times; if it still has none, it
-may be in the ledger once or not at all.
+Seeded: the same seed asks for the same things in the same order. Every request is written down by
+its Idempotency-Key before it is sent, and again when it is answered, in files of our own: the
+ledger is compared with those, key by key. A request that got no answer is sent again under its key
+a few times; if it still has none, or we were killed before it came, it may be in the ledger once or
+not at all.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -161,12 +162,41 @@ def frame(numbers: random.Random) -> bytes:
     return b"P6 %d %d 255\n" % (SIZE, SIZE) + pixels
 
 
+def remembered(folder: Path) -> Outcome:
+    """Return what came of all runs that wrote into a folder, also of those that were killed.
+
+    Args:
+        folder: with the records ``answered-….txt`` of :class:`Replay` and what lies beside them.
+    """
+
+    def keys(what: str) -> set[str]:
+        files = folder.glob(f"{what}-*.txt")
+        return {key for file in files for key in file.read_text().split()}
+
+    answered, planned = keys("answered"), keys("planned")
+    refused = dict.fromkeys(keys("refused"), "as an earlier run noted")
+    return Outcome(answered, refused, planned - answered - refused.keys())
+
+
+async def beat(base_url: Callable[[], str], devices: Iterable[Device]) -> None:
+    """Send each device's heartbeat: it is online for the next 90 seconds.
+
+    One without an answer is passed over: pods come and go, and the next one will do.
+    """
+    async with httpx.AsyncClient(timeout=10) as client:
+        for device in devices:
+            headers = {"Authorization": f"Bearer {device.token}"}
+            with suppress(httpx.HTTPError):
+                await client.post(base_url() + "/api/v1/license/heartbeat", headers=headers)
+
+
 class Replay:
     """Sends calls, a few at a time, and writes down what was answered.
 
     Args:
         base_url: where the instance is now; asked anew for every try, since pods come and go.
-        record: file that gets one answered key a line.
+        record: file that gets one answered key a line; beside ``answered-7.txt``, every key goes
+            into ``planned-7.txt`` before it is sent, and a refused one into ``refused-7.txt``.
         concurrency: requests at once.
     """
 
@@ -179,20 +209,14 @@ class Replay:
     async def run(self, calls: Sequence[Call]) -> Outcome:
         """Send all calls and return what came of them."""
         self._record.parent.mkdir(parents=True, exist_ok=True)
+        _note(self._beside("planned"), *(call.key for call in calls))
         async with httpx.AsyncClient(timeout=10) as client:
             await asyncio.gather(*(self._send(client, call) for call in calls))
-            await self._beat(client, {call.device for call in calls})
+        await beat(self._base_url, {call.device for call in calls})
         return self.outcome
 
-    async def _beat(self, client: httpx.AsyncClient, devices: set[Device]) -> None:
-        """Send each device's heartbeat: it is online for the next 90 seconds.
-
-        One without an answer is passed over: pods come and go, and the next one will do.
-        """
-        for device in devices:
-            headers = {"Authorization": f"Bearer {device.token}"}
-            with suppress(httpx.HTTPError):
-                await client.post(self._base_url() + "/api/v1/license/heartbeat", headers=headers)
+    def _beside(self, what: str) -> Path:
+        return self._record.with_name(f"{what}-{self._record.name.removeprefix('answered-')}")
 
     async def _send(self, client: httpx.AsyncClient, call: Call) -> None:
         headers = {
@@ -219,7 +243,12 @@ class Replay:
     def _take(self, key: str, answer: httpx.Response) -> None:
         if answer.is_success:
             self.outcome.answered.add(key)
-            with self._record.open("a") as file:
-                file.write(key + "\n")
+            _note(self._record, key)
         else:
             self.outcome.refused[key] = f"{answer.status_code} {answer.text[:200]}"
+            _note(self._beside("refused"), key)
+
+
+def _note(record: Path, *keys: str) -> None:
+    with record.open("a") as file:
+        file.writelines(f"{key}\n" for key in keys)

@@ -3,6 +3,7 @@
 import http.server
 import json
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -19,6 +20,16 @@ RESTRICTED = {
     "readOnlyRootFilesystem": True,
     "capabilities": {"drop": ["ALL"]},
 }
+KILL = """
+import contextlib, os, pathlib, signal, sys
+killed = 0
+for folder in pathlib.Path("/proc").glob("[0-9]*"):
+    with contextlib.suppress(OSError):
+        if (folder / "comm").read_text().strip() == sys.argv[1]:
+            os.kill(int(folder.name), signal.SIGKILL)
+            killed += 1
+sys.exit(not killed)
+"""
 SERVER = """
 import http.server as h
 h.ThreadingHTTPServer(("", 8080), h.SimpleHTTPRequestHandler).serve_forever()
@@ -207,7 +218,7 @@ def test_logs_and_port_forward_work(cluster: Cluster) -> None:
 
 def test_a_killed_program_comes_back(cluster: Cluster) -> None:
     for program in ("etcd", "kube-apiserver", "kubelet", "containerd"):
-        cluster.tool.run("exec", "--name=one", "--", "pkill", "-KILL", "-x", program[:15])
+        cluster.tool.run("exec", "--name=one", "--", sys.executable, "-c", KILL, program)
     wait = ("wait", "--for=condition=Ready", "node", "--all", "--timeout=5s")
     for _ in range(20):
         if "condition met" in cluster.kubectl(*wait, check=False):

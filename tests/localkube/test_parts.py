@@ -2,12 +2,15 @@
 
 import argparse
 import json
+import os
+from contextlib import nullcontext
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
-from localkube_ import debian, images, store
+from localkube_ import debian, gobuild, images, store
 from localkube_.cli import main, seconds
+from localkube_.cluster import Clusters
 from localkube_.components import Layout, node_file
 from localkube_.context import context_digest, context_files, ignore_rules, ignored
 from localkube_.gobuild import Program
@@ -42,6 +45,15 @@ def test_the_first_free_subnet_is_chosen() -> None:
 def test_no_subnet_left_says_what_to_do() -> None:
     with pytest.raises(LocalkubeError, match="delete a cluster or a route"):
         choose([IPv4Network("0.0.0.0/1"), IPv4Network("128.0.0.0/1")])
+
+
+def test_clusters_of_two_state_folders_never_share_a_subnet(tmp_path: Path) -> None:
+    # Neither runs, so no route tells of them.
+    folders = (tmp_path / "a", tmp_path / "b")
+    one, two = (
+        Clusters(Paths(tmp_path / "cache", folder))._reserve("same").subnets for folder in folders
+    )
+    assert not one.block.overlaps(two.block)
 
 
 def test_host_routes_are_read_from_the_kernels_table(tmp_path: Path) -> None:
@@ -135,6 +147,24 @@ def test_mirrors_come_from_the_machines_apt_sources(tmp_path: Path) -> None:
     assert "Suites: trixie-security" in found.sources("trixie")
 
 
+@pytest.mark.parametrize("slashes", ["", "//"])
+def test_a_list_of_mirrors_gives_its_first(tmp_path: Path, slashes: str) -> None:
+    for name in ("debian", "debian-security"):
+        (tmp_path / f"{name}.list").write_text(
+            f"# comment\nfile:/srv/{name}\n"
+            f"https://first.example/{name}\tpriority:1\nhttps://second.example/{name}\n"
+        )
+    lists = f"mirror+file:{slashes}{tmp_path}"
+    (tmp_path / "sources.list").write_text(
+        f"deb {lists}/debian.list bookworm main\n"
+        f"deb {lists}/debian-security.list bookworm-security main\n"
+        f"deb {lists}/missing.list bookworm main\n"
+    )
+    found = debian.mirror_of(tmp_path)
+    assert found.archive == "https://first.example/debian"
+    assert found.security == "https://first.example/debian-security"
+
+
 def test_a_machine_without_a_debian_mirror_is_told_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(LocalkubeError, match=debian.MIRROR_VARIABLE):
         debian.mirror_of(tmp_path)
@@ -171,6 +201,60 @@ def test_a_program_that_is_not_built_is_named(
     monkeypatch.setenv("BRINKBYTE_CACHE", str(tmp_path))
     assert main(["path", "helm"]) == 1
     assert "localkube build" in capsys.readouterr().err
+
+
+def test_only_the_last_used_development_builds_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.Store, "buildah", lambda *_: ["true"])
+    made = images.Images(Paths(tmp_path, tmp_path / "state"))
+    blobs = made.store.layout / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    known = {}
+    for number, tag in enumerate(
+        ["x:dev-0", "x:1", *(f"x:dev-{n}" for n in range(1, 6)), "y:dev-0"]
+    ):
+        (blobs / f"c{number}").write_text("config")
+        (blobs / f"m{number}").write_text(
+            json.dumps({"config": {"digest": f"sha256:c{number}"}, "layers": []})
+        )
+        known[store.canonical(f"a/{tag}")] = {"digest": f"sha256:m{number}"}
+        record = made._record(f"a/{tag}")
+        record.parent.mkdir(exist_ok=True)
+        record.touch()
+        # The first was used again later than all others.
+        os.utime(record, (100 + number, 100 + number) if number else (200, 200))
+    (made.store.layout / "images.json").write_text(json.dumps(known))
+    made._drop_older("a/x:1")
+    assert made.store.names() == list(known)
+    made._drop_older("a/x:dev-5")
+    kept = {store.canonical(f"a/{tag}") for tag in ("x:dev-0", "x:1", "y:dev-0")}
+    kept |= {store.canonical(f"a/x:dev-{number}") for number in (3, 4, 5)}
+    assert set(made.store.names()) == kept
+    assert {blob.name[1:] for blob in blobs.iterdir()} == {"0", "1", "4", "5", "6", "7"}
+    assert made._record("a/x:dev-3").exists()
+    assert not made._record("a/x:dev-1").exists()
+
+
+@pytest.mark.parametrize(
+    ("go", "enough"),
+    [
+        ("go1.26.1\nlocal", True),
+        ("go1.27rc1\nauto", True),
+        ("go1.24.4\nauto", True),
+        ("go1.24.4\nlocal", False),
+        ("go1.25.0\ngo1.25.0", False),
+        ("go1.19.8\n", False),
+        ("devel go1.27-abc\nauto", True),
+    ],
+)
+def test_an_old_go_is_told_unless_it_fetches_a_newer_one(
+    monkeypatch: pytest.MonkeyPatch, go: str, enough: bool
+) -> None:
+    monkeypatch.setattr(gobuild, "run", lambda *_, **__: f"{go}\n")
+    monkeypatch.setattr(gobuild, "which", lambda _: "/usr/bin/go")
+    with nullcontext() if enough else pytest.raises(LocalkubeError, match="too old"):
+        gobuild._check_go()
 
 
 def test_content_address_follows_flags() -> None:

@@ -89,16 +89,20 @@ def cluster_name(purpose: str) -> str:
 
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
-    """A cluster with our definitions and images; removed at the end if it was made here."""
+    """A cluster with our definitions and images, made anew and removed at the end.
+
+    One that ``--kubeconfig`` names stays; with ``--keep-cluster`` so does ours, for the next run.
+    """
     given = request.config.getoption("--kubeconfig")
+    keep = bool(request.config.getoption("--keep-cluster"))
     if given:
         found = KubernetesCluster(Path(str(given)).resolve())
     else:
         kubeconfig = ROOT / "build" / "test" / "kubeconfig"
-        made = KubernetesCluster.create(cluster_name("test"), kubeconfig)
+        made = KubernetesCluster.create(cluster_name("test"), kubeconfig, reuse=keep)
         found = KubernetesCluster(made.kubeconfig, made.name)
         found.load_images()
     found.kubectl("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
     yield found
-    if not request.config.getoption("--keep-cluster"):
+    if not keep:
         found.delete()

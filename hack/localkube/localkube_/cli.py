@@ -14,7 +14,7 @@ from types import FrameType
 from . import debian, kubeconfig
 from .boot import enter
 from .cluster import Clusters, unmount_below
-from .gobuild import PATHS, build_all, remove_unused
+from .gobuild import FOR_USERS, build_all, built, remove_unused
 from .images import Images, prune
 from .loading import load
 from .paths import Paths
@@ -52,6 +52,12 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"'{text}' is not a duration such as 30s or 5m")
     factors = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
     return sum(float(number) * factors[unit] for number, unit in parts)
+
+
+def _program(text: str) -> str:
+    if text not in FOR_USERS:
+        raise argparse.ArgumentTypeError(f"'{text}' is none of {', '.join(sorted(FOR_USERS))}")
+    return text
 
 
 def _key_value(text: str) -> tuple[str, str]:
@@ -93,8 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_kubeconfig(cluster)
     cluster.set_defaults(run=_delete)
 
-    build = commands.add_parser("build", help="build all programs, and install what they need")
-    build.set_defaults(run=_build)
+    _add_programs(
+        commands.add_parser("build", help="build all programs, and install what they need")
+    ).set_defaults(run=_build)
 
     one = commands.add_parser("build-image", help="build an image from a Dockerfile")
     one.add_argument("--tag", "-t", required=True)
@@ -108,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     ).set_defaults(run=_build_images)
 
     path = commands.add_parser("path", help="print where a built program is")
-    path.add_argument("program", choices=sorted(PATHS))
+    path.add_argument("program", choices=sorted(FOR_USERS))
     path.set_defaults(run=_path)
 
     info = commands.add_parser("info", help="print a cluster's addresses and folders as JSON")
@@ -138,6 +145,14 @@ def _parser() -> argparse.ArgumentParser:
     ).set_defaults(run=_prune)
 
     commands.add_parser("cache-dir", help="print the cache's folder").set_defaults(run=_cache_dir)
+    return parser
+
+
+def _add_programs(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    names = ", ".join(sorted(FOR_USERS))
+    parser.add_argument(
+        "programs", nargs="*", type=_program, metavar="PROGRAM", help=f"only these, of {names}"
+    )
     return parser
 
 
@@ -181,7 +196,11 @@ def _delete(arguments: argparse.Namespace, paths: Paths) -> int:
     return 0
 
 
-def _build(_: argparse.Namespace, paths: Paths) -> int:
+def _build(arguments: argparse.Namespace, paths: Paths) -> int:
+    if arguments.programs:
+        wanted = {FOR_USERS[name][0]: None for name in arguments.programs}
+        build_all(paths, tuple(wanted))
+        return 0
     debian.install(paths, debian.CLUSTER_PACKAGES)
     build_all(paths)
     say(f"all programs are in {paths.programs}")
@@ -201,7 +220,7 @@ def _build_images(_: argparse.Namespace, paths: Paths) -> int:
 
 
 def _path(arguments: argparse.Namespace, paths: Paths) -> int:
-    print(PATHS[arguments.program](paths))
+    print(built(paths, *FOR_USERS[arguments.program]))
     return 0
 
 

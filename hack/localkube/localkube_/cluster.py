@@ -38,9 +38,10 @@ class Clusters:
 
     def all_names(self) -> list[str]:
         """Every cluster that has left a trace here, running or not."""
-        if not self.paths.clusters.is_dir():
+        try:
+            return sorted(folder.name for folder in self.paths.clusters.iterdir())
+        except FileNotFoundError:
             return []
-        return sorted(folder.name for folder in self.paths.clusters.iterdir())
 
     def running(self, name: str) -> State | None:
         """The state of a cluster that is complete and runs."""
@@ -130,12 +131,13 @@ class Clusters:
         )
 
     def _reserve(self, name: str) -> State:
-        with self.paths.lock("subnets"):
+        # A cluster of another state folder may have its block reserved and no route yet.
+        with self.paths.lock("subnets", in_cache=True):
             taken = list(network.host_routes())
-            for other in self.all_names():
-                known = self.read(other)
-                if known:
-                    taken.append(known.subnets.block)
+            for folder in self.known_states():
+                others = Clusters(Paths(self.paths.cache, folder))
+                known = map(others.read, others.all_names())
+                taken += [state.subnets.block for state in known if state]
             block = network.choose(taken).block
             self._note.parent.mkdir(parents=True, exist_ok=True)
             self._note.write_text(str(self.paths.state))

@@ -101,14 +101,19 @@ def require_root(purpose: str) -> None:
 
 
 class _NoServices:
-    """While it lasts, packages that are installed do not start their services."""
+    """While it lasts, packages that are installed do not start their services.
+
+    The marker, which hack/debian-packages writes too, tells a file that a killed run left from
+    the machine's own.
+    """
 
     _file = Path("/usr/sbin/policy-rc.d")
+    _marker = "# brinkbyte: there only while packages are installed"
 
     def __enter__(self) -> None:
-        self._ours = not self._file.exists()
+        self._ours = not self._file.exists() or self._marker in self._file.read_text().splitlines()
         if self._ours:
-            self._file.write_text("#!/bin/sh\nexit 101\n")
+            self._file.write_text(f"#!/bin/sh\n{self._marker}\nexit 101\n")
             self._file.chmod(0o755)
 
     def __exit__(self, *_: object) -> None:
@@ -152,7 +157,8 @@ def mirror_of(folder: Path) -> Mirror:
         LocalkubeError: There is no Debian mirror among them.
     """
     archive = security = None
-    for uri, suites in _apt_sources(folder):
+    for named, suites in _apt_sources(folder):
+        uri = _listed(named)
         if any(suite.endswith("-security") for suite in suites):
             security = security or uri
         elif re.search(r"/debian/?$", uri):
@@ -163,6 +169,15 @@ def mirror_of(folder: Path) -> Mirror:
             f"set {MIRROR_VARIABLE} to the URL of one"
         )
     return Mirror(archive, security)
+
+
+def _listed(uri: str) -> str:
+    """The first mirror of a list, as cloud images name one; any other URI is returned as it is."""
+    name = re.fullmatch(r"mirror\+file:(?://)?(/.+)", uri)
+    if not name or not Path(name[1]).is_file():
+        return uri
+    first = re.search(r"(?m)^\s*(https?://\S+)", Path(name[1]).read_text(errors="replace"))
+    return first[1] if first else uri
 
 
 def _apt_sources(folder: Path) -> Iterable[tuple[str, list[str]]]:

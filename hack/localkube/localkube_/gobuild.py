@@ -7,7 +7,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,10 @@ from .shell import run, run_logged
 KUBERNETES_VERSION = "v1.35.4"
 HELM_PACKAGE = "helm.sh/helm/v3/cmd/helm@v3.22.0"
 PAUSE_IMAGE = "docker.io/brinkbyte/localkube-pause:1"
-NEEDED_GO = (1, 25)
+# What Helm asks for; the other modules are content with less.
+NEEDED_GO = (1, 26)
+# From this version on Go fetches the toolchain that a module asks for, unless told not to.
+SWITCHING_GO = (1, 21)
 
 _KUBE_PROGRAMS = (
     "etcd",
@@ -120,18 +122,20 @@ def _unbuilt(paths: Paths, programs: tuple[Program, ...]) -> list[Program]:
 
 
 def _check_go() -> None:
+    needed = ".".join(map(str, NEEDED_GO))
     if which("go") is None:
-        needed = ".".join(map(str, NEEDED_GO))
         raise LocalkubeError(f"Go is missing; install Go {needed} or newer and put it on PATH")
-    version = run(["go", "env", "GOVERSION"], cwd=SOURCE).strip()
+    version, _, switch = run(["go", "env", "GOVERSION", "GOTOOLCHAIN"], cwd=SOURCE).partition("\n")
     numbers = version.removeprefix("go").split(".")[:2]
     try:
         found = (int(numbers[0]), int(numbers[1].split("rc")[0]))
     except (ValueError, IndexError):
         return  # a development version; let it try
-    if found < NEEDED_GO:
-        needed = ".".join(map(str, NEEDED_GO))
-        raise LocalkubeError(f"Go {version} is too old; install Go {needed} or newer")
+    if found < NEEDED_GO and (found < SWITCHING_GO or "auto" not in switch):
+        raise LocalkubeError(
+            f"{version} is too old; install Go {needed} or newer, or let Go 1.21 or newer fetch it "
+            "(GOTOOLCHAIN=auto)"
+        )
 
 
 def _build(paths: Paths, program: Program) -> None:
@@ -239,8 +243,9 @@ def built(paths: Paths, program: Program, link: str | None = None) -> Path:
     return path
 
 
-PATHS: dict[str, Callable[[Paths], Path]] = {
-    "kubectl": lambda paths: built(paths, KUBE, "kubectl"),
-    "kube": lambda paths: built(paths, KUBE),
-    "helm": lambda paths: built(paths, HELM),
+# What a user may ask for by name: the program, and the link to it.
+FOR_USERS: dict[str, tuple[Program, str | None]] = {
+    "kubectl": (KUBE, "kubectl"),
+    "kube": (KUBE, None),
+    "helm": (HELM, None),
 }

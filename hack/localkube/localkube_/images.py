@@ -23,6 +23,8 @@ from .shell import isolated, run, run_logged
 from .store import Store, canonical, file_name
 
 BUILD_FOLDER = "/run/image-build"
+# Development builds that are kept of an image; each checkout uses its newest.
+KEPT_BUILDS = 4
 # Part of every image's content address: raise it when the way of building changes.
 RECIPE = 1
 _PIP_SETTINGS = (
@@ -142,6 +144,7 @@ class Images:
         with self.paths.lock(f"image-{self._record(tag).stem}", in_cache=True):
             inputs = self._inputs(dockerfile, context, arguments)
             if self._current(tag, inputs):
+                self._record(tag).touch()
                 say(f"image {tag} is up to date")
                 return
             with self._build_settings(dockerfile, arguments) as settings, step(f"image {tag}"):
@@ -153,6 +156,25 @@ class Images:
                 log = self.paths.cache / "logs" / f"image-{self._record(tag).stem}.log"
                 run_logged(command, log, on_line=_show_steps(tag))
                 self._built(tag, inputs)
+            self._drop_older(tag)
+
+    def _drop_older(self, tag: str) -> None:
+        """Remove all but the last used development builds (``dev-…``) of an image."""
+        repository, _, version = canonical(tag).rpartition(":")
+        if not version.startswith("dev-"):
+            return
+
+        def used(image: str) -> float:
+            record = self._record(image)
+            return record.stat().st_mtime if record.exists() else 0.0
+
+        builds = [name for name in self.store.names() if name.startswith(f"{repository}:dev-")]
+        older = sorted(builds, key=used, reverse=True)[KEPT_BUILDS:]
+        if older:
+            say(f"removing older builds: {', '.join(older)}")
+            self.store.drop(older)
+            for image in older:
+                self._record(image).unlink(missing_ok=True)
 
     def _inputs(self, dockerfile: Path, context: Path, arguments: Mapping[str, str]) -> str:
         text = dockerfile.read_text()

@@ -15,7 +15,7 @@ from typing import IO, Any
 from . import debian
 from .paths import Paths
 from .report import LocalkubeError
-from .shell import isolated, run
+from .shell import isolated, run, succeeds
 
 Json = dict[str, Any]
 _INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -115,11 +115,27 @@ class Store:
                 "digest": f"sha256:{digest}",
                 "size": len(manifest),
             }
-            unfinished = self.layout / "images.new"
-            known = {**self._manifests(), canonical(image): descriptor}
-            unfinished.write_text(json.dumps(known, indent=1))
-            unfinished.rename(self.layout / "images.json")
+            self._write_manifests({**self._manifests(), canonical(image): descriptor})
             self._prune()
+
+    def names(self) -> list[str]:
+        """The full names of the layout's images."""
+        return list(self._manifests())
+
+    def drop(self, images: Collection[str]) -> None:
+        """Remove images, by their full names."""
+        with self.paths.lock("image-layout", in_cache=True):
+            known = self._manifests()
+            self._write_manifests({name: known[name] for name in known if name not in images})
+            self._prune()
+        for image in images:
+            # One that something else is made of stays; `prune` takes it once it has no use.
+            succeeds(self.buildah("rmi", image))
+
+    def _write_manifests(self, known: Mapping[str, Json]) -> None:
+        unfinished = self.layout / "images.new"
+        unfinished.write_text(json.dumps(known, indent=1))
+        unfinished.rename(self.layout / "images.json")
 
     def _manifests(self) -> dict[str, Json]:
         """The layout's images: name -> descriptor of the manifest."""
