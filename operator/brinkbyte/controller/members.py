@@ -104,16 +104,15 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         cameras=len(run.cameras),
         read_license_secrets_status=[round(after - before, 3) for before, after in pairwise(times)],
     )
-    if failed is not None or run.errors:
-        # What stands in a status need not stand in a stack trace too.
-        first = failed or run.errors[0]
-        raise TemporaryError(
-            first.message, reason=first.reason, retry_after=getattr(first, "retry_after", None)
-        )
+    errors = [*([failed] if failed is not None else []), *run.errors]
+    for error in errors:
+        if isinstance(error, TemporaryError):
+            # What stands in a status need not stand in a stack trace too.
+            raise TemporaryError(error.message, reason=error.reason, retry_after=error.retry_after)
     wait = max(1.0, memory.inventory.refresh_at - ctx.monotonic())
     if _refused(memory):
         wait = min(wait, inventory.REFUSED_SECONDS)
-    if any(camera.conflict is not None for camera in run.cameras):
+    if errors or any(camera.conflict is not None for camera in run.cameras):
         # What stands in the way carries no label of ours: nobody tells when it goes.
         wait = min(wait, CONFLICT_SECONDS)
     return min(wait, RESYNC_SECONDS)
