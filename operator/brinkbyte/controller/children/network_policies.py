@@ -11,6 +11,9 @@ instance   the operator; addresses outside the cluster         postgres, redis, 
 reporter   nobody                                              postgres, DNS, billing API
 =========  ==================================================  =====================================
 
+Where the network plugin lets an ``ipBlock`` match addresses of pods, too, every pod reaches the
+instance's port, as devices and users do: nothing there is answered without a credential.
+
 A NetworkPolicy cannot name hosts, so the billing API is a port, wherever it runs. One that runs in
 this cluster (``https://name.namespace.svc``) is its namespace: policies see the pod's port, not the
 Service's.
