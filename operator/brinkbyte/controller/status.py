@@ -211,9 +211,21 @@ def _metering_healthy(view: TenantView) -> Seen:
     return Seen(True, Reason.REPORTING, "Usage is reported")
 
 
+_OF_CHILDREN: Final = frozenset(
+    {
+        Reason.NAME_CONFLICT,
+        Reason.CHILD_REFUSED,
+        Reason.RETAINED_DATA_CONFLICT,
+        Reason.PENDING,
+    }
+)
+
+
 def _as_before(view: TenantView, kind: ConditionType, message: str) -> Seen:
     """Keep what was known while the instance has not answered; a restart changes nothing."""
     before = find(view.tenant.status.conditions, kind)
+    if before is not None and before.reason in _OF_CHILDREN:
+        before = None  # what stood in the way is gone: it says nothing about what is now
     if view.asked and view.state_error:
         if before is not None and before.true:
             return Seen(True, before.reason, before.message)

@@ -198,6 +198,28 @@ def test_a_silent_instance_is_unknown_unless_it_was_well() -> None:
     assert words(view(before, **silent))["TritonReady"] == ("True", "Available")
 
 
+def test_what_is_in_the_reporters_way_is_shown_and_forgotten_once_it_is_gone() -> None:
+    conflict = Seen(False, "NameConflict", "CronJob acme-btn-reporter is somebody else's")
+    held = view(reporter=conflict)
+    assert words(held)["MeteringHealthy"] == ("False", "NameConflict")
+    free = view(with_status(held), asked=False, state=None)
+    assert words(free)["MeteringHealthy"] == ("Unknown", "Provisioning")
+
+
+def test_a_license_that_cannot_be_written_is_not_valid_here() -> None:
+    error = PermanentError("Secret acme-btn-license is somebody else's", reason="NameConflict")
+    assert words(view(undelivered=error))["LicenseValid"] == ("False", "NameConflict")
+
+
+def test_the_headline_names_what_is_wrong_although_all_runs() -> None:
+    bad = view(error=UNREACHABLE)
+    assert words(bad)["Ready"] == ("True", "Available")
+    for of, shown in ((bad, "BillingUnreachable"), (view(), "Available")):
+        headline = tenant_status(of).headline
+        assert headline is not None
+        assert headline.reason == shown
+
+
 def test_a_paused_tenant_says_so_while_it_runs() -> None:
     assert words(view(tenant(paused=True)))["Ready"] == ("True", "Paused")
 
