@@ -25,6 +25,8 @@ from brinkbyte.kit.errors import PermanentError, TemporaryError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.resources.names import (
     API_VERSION,
+    CAMERA_LICENSE_SUFFIX,
+    DEVICE_TOKEN_SUFFIX,
     FIELD_MANAGER,
     LABEL_MANAGED_BY,
     LABEL_OWNER_KIND,
@@ -402,19 +404,27 @@ def is_ours(live: Mapping[str, Any]) -> bool:
     )
 
 
+_OWN_SUFFIXES: Final[Mapping[str, str]] = {
+    "EdgeDevice": DEVICE_TOKEN_SUFFIX,
+    "CameraLicense": CAMERA_LICENSE_SUFFIX,
+}
+
+
 def _may_adopt(desired: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
     """Tell whether an object without a controller is the desired one.
 
-    The names of a Tenant's children are the operator's own. Those of the others' Secrets are the
-    user's choice: one that is of ours, but of something else (a kept database password, say), is no
-    less somebody else's.
+    Most names are the operator's own. That of a license Secret may be the user's choice: an object
+    of that name that is of ours, but of something else (a kept database password, say), is no less
+    somebody else's.
     """
     if not is_ours(live):
         return False
-    wanted, found = desired["metadata"].get("labels", {}), live["metadata"].get("labels", {})
-    return wanted.get(LABEL_OWNER_KIND) == "Tenant" or all(
-        found.get(label) == wanted.get(label) for label in (LABEL_OWNER_KIND, LABEL_OWNER_NAME)
-    )
+    meta = desired["metadata"]
+    wanted, found = meta.get("labels", {}), live["metadata"].get("labels", {})
+    kind, owner = wanted.get(LABEL_OWNER_KIND, ""), wanted.get(LABEL_OWNER_NAME, "")
+    if kind == "Tenant" or meta["name"] == f"{owner}{_OWN_SUFFIXES.get(kind, '')}":
+        return True
+    return bool(found.get(LABEL_OWNER_KIND) == kind and found.get(LABEL_OWNER_NAME) == owner)
 
 
 def check_owner(desired: Mapping[str, Any], live: Mapping[str, Any]) -> None:

@@ -109,3 +109,5 @@ def test_a_kept_credential_is_its_tenants_alone() -> None:
     check_owner(KEPT, stripped)
     orphan = {**wanted, "metadata": {**wanted["metadata"], "ownerReferences": []}}
     check_owner(wanted, orphan)
+    own = secrets.member_secret(camera(), secrets.CAMERA_LICENSE, camera().secret_name, {"k": "v"})
+    check_owner(own, {**own, "metadata": {**stripped["metadata"], "name": camera().secret_name}})
