@@ -77,7 +77,8 @@ images: $(STAMP) ## the project's image and, without a registry, local PostgreSQ
 .PHONY: test
 test: lint check-generated debian-packages images ## everything: unit, real services, a real cluster
 	rm -f .coverage .coverage.*
-	$(PY) -m coverage run -m pytest tests
+	@# Two processes: tests on the cluster mostly wait.
+	$(PY) -m coverage run -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

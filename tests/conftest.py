@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+TESTS = Path(__file__).parent
 # Machines of continuous integration are slow at times; that is no failure of the code.
 settings.register_profile("brinkbyte", deadline=None)
 settings.load_profile("brinkbyte")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests stay together when several processes share the work.
+
+    Those of one cluster, and those that share servers, run one after the other.
+    """
+    for item in items:
+        folder, *below = item.path.relative_to(TESTS).parts
+        if folder in {"campaign", "cluster"} and item.get_closest_marker("cluster"):
+            group = "cluster"
+        elif folder in {"services", "unit"}:
+            group = f"{folder}-{below[0]}"
+        else:
+            group = folder
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
