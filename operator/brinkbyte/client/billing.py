@@ -14,6 +14,7 @@ import httpx
 from pydantic import BaseModel, ValidationError
 
 from brinkbyte import __version__
+from brinkbyte.client.errors import BillingUnreachableError
 from brinkbyte.client.retry import RetryPolicy
 from brinkbyte.client.transport import (
     TIMEOUT_SECONDS,
@@ -44,10 +45,13 @@ from brinkbyte.license.wire import (
 from brinkbyte.metering.batches import BatchAnswer, SealedBatch, UsageHead
 
 _JSON: Final = {"content-type": "application/json"}
-_INVENTORY_SECONDS: Final = 30.0
-"""Ten thousand licenses take the server some seconds to sign."""
-_TOTAL_FACTOR: Final = 4
+_LONG_SECONDS: Final = 30.0
+"""Ten thousand licenses take the server some seconds to sign, and two megabytes of events take a
+slow line some seconds to carry. Opening a connection never takes that long."""
+_TOTAL_FACTOR: Final = 2
 """Time-outs bound each phase; this many of them bound the whole exchange, however it trickles."""
+_CONNECT_TIMEOUTS: Final = 2
+"""A connection that does not come about in time is tried once more, not three times."""
 _UNAUTHORIZED: Final = 401
 _NOT_MODIFIED: Final = 304
 _log = get_logger(__name__)
@@ -152,7 +156,7 @@ class BillingClient:
     async def put_inventory(self, request: InventoryRequest) -> InventoryAnswer:
         """``PUT /api/v1/inventory``: tell which devices and cameras there are, get licenses."""
         response = await self._request(
-            "PUT", "/api/v1/inventory", body=_body(request), phase_seconds=_INVENTORY_SECONDS
+            "PUT", "/api/v1/inventory", body=_body(request), phase_seconds=_LONG_SECONDS
         )
         return _parse(response, InventoryAnswer)
 
@@ -188,7 +192,9 @@ class BillingClient:
 
     async def send_batch(self, batch: SealedBatch) -> BatchAnswer:
         """``POST /api/v1/usage/batch``: hand in a sealed batch, get its receipt."""
-        response = await self._request("POST", "/api/v1/usage/batch", body=batch.to_wire())
+        response = await self._request(
+            "POST", "/api/v1/usage/batch", body=batch.to_wire(), phase_seconds=_LONG_SECONDS
+        )
         return _parse(response, BatchAnswer)
 
     async def _post(
@@ -208,13 +214,14 @@ class BillingClient:
         phase_seconds: float = TIMEOUT_SECONDS,
     ) -> httpx.Response:
         call = _Call(method, path, body, params, authorize, phase_seconds)
-        attempt = 0
+        attempt = swallowed = 0
         while True:
             try:
                 return await self._attempt(call)
             except TemporaryError as error:
+                swallowed += isinstance(error, BillingUnreachableError) and error.swallowed
                 wait = self._retry.wait(attempt, error.retry_after)
-                if wait is None:
+                if wait is None or swallowed >= _CONNECT_TIMEOUTS:
                     raise
                 _log.info(
                     "billing call is tried again",
@@ -251,7 +258,9 @@ class BillingClient:
                     content=call.body,
                     params=call.params,
                     headers=headers,
-                    timeout=call.phase_seconds,
+                    timeout=httpx.Timeout(
+                        call.phase_seconds, connect=TIMEOUT_SECONDS, pool=TIMEOUT_SECONDS
+                    ),
                 )
         except (httpx.RequestError, TimeoutError) as error:
             raise unreachable(self._base, error) from None

@@ -8,7 +8,14 @@ from brinkbyte.kit.errors import PermanentError, TemporaryError
 
 
 class BillingUnreachableError(TemporaryError):
-    """No answer came: no route, no TLS, no reply in time. Reason ``BillingUnreachable``."""
+    """No answer came: no route, no TLS, no reply in time. Reason ``BillingUnreachable``.
+
+    Attributes:
+        swallowed: not even a connection came about in time, as on a line that drops everything:
+            trying again and again only costs time.
+    """
+
+    swallowed = False
 
 
 class BillingUnavailableError(TemporaryError):

@@ -97,10 +97,12 @@ def unreachable(base: httpx.URL, error: Exception) -> BillingUnreachableError:
     hint = "check the line, the firewall and billing.url"
     if "CERTIFICATE_VERIFY_FAILED" in what:
         hint = "its certificate is not trusted here: check caSecretRef"
-    return BillingUnreachableError(
+    unreachable_error = BillingUnreachableError(
         f"the billing API at {base.host} cannot be reached ({what}); it is tried again, {hint}",
         reason="BillingUnreachable",
     )
+    unreachable_error.swallowed = isinstance(error, httpx.ConnectTimeout)
+    return unreachable_error
 
 
 def error_of(response: httpx.Response) -> BrinkByteError:

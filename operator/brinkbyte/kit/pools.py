@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any, Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
 
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+LINE: Final[dict[str, Any]] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""Parameters of libpq: a server that vanishes without a word is noticed within some ten seconds,
+not after the kernel's quarter of an hour. Seconds, but ``tcp_user_timeout`` in milliseconds."""
+_CHECK_SECONDS: Final = 2.0
 
 
 @asynccontextmanager
@@ -36,11 +49,22 @@ async def postgres_pool(
         timeout=5.0,
         # Tried again soon after a long outage, too.
         reconnect_timeout=10.0,
-        kwargs={"row_factory": dict_row, "application_name": name, "options": "-c timezone=UTC"},
-        check=AsyncConnectionPool.check_connection,
+        kwargs={
+            **LINE,
+            "row_factory": dict_row,
+            "application_name": name,
+            "options": "-c timezone=UTC",
+        },
+        check=_check,
     )
     await pool.open()
     try:
         yield pool
     finally:
         await pool.close()
+
+
+async def _check(connection: AsyncConnection[DictRow]) -> None:
+    """Refuse a connection whose server does not answer, also when it keeps the line open."""
+    async with asyncio.timeout(_CHECK_SECONDS):
+        await AsyncConnectionPool.check_connection(connection)

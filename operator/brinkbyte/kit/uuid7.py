@@ -16,14 +16,18 @@ _RAND_B_BITS = 62
 _VERSION = 7
 _MILLISECOND_BITS = 48
 MAX_MILLISECOND = (1 << _MILLISECOND_BITS) - 1
+_STEADY_MILLISECONDS = 10_000
+"""A clock that is behind the last id by more than this was ahead before, and is right now."""
 
 
 class Uuid7Generator:
-    """Makes strictly increasing UUIDv7 values; safe to share between threads.
+    """Makes increasing UUIDv7 values; safe to share between threads.
 
     Within one millisecond a 74-bit counter, started at random with its top bit clear, goes up by
-    a random step (RFC 9562 section 6.2, method 2). A clock that steps back never makes the ids go
-    back: the last millisecond is kept until the clock has caught up.
+    a random step (RFC 9562 section 6.2, method 2). A clock that steps back by up to ten seconds
+    does not make the ids go back: the last millisecond is kept until the clock has caught up. A
+    longer step puts an error right that was in the last ids, and is followed; ids stay unique by
+    their random part.
 
     Args:
         clock: returns Unix time in nanoseconds.
@@ -39,7 +43,7 @@ class Uuid7Generator:
         """Return the next id."""
         with self._lock:
             now = self._clock() // 1_000_000
-            if now > self._millisecond:
+            if not self._millisecond - _STEADY_MILLISECONDS <= now <= self._millisecond:
                 self._millisecond = now
                 self._tail = secrets.randbits(_RAND_A_BITS + _RAND_B_BITS - 1)
             else:

@@ -236,6 +236,31 @@ async def test_three_retries_then_the_line_counts_as_down() -> None:
     assert len(api.requests) == 4
 
 
+async def test_a_line_that_swallows_everything_is_tried_twice() -> None:
+    api = Api(httpx.ConnectTimeout("nothing came back"))
+    with pytest.raises(BillingUnreachableError):
+        await api.client.usage_head()
+    assert len(api.requests) == 2
+    assert api.waits == pytest.approx([0.1])
+    # Such a one between others counts by itself.
+    api = Api(httpx.ConnectTimeout("x"), httpx.ConnectError("y"), httpx.ReadTimeout("z"), ok(HEAD))
+    assert (await api.client.usage_head()).server_time == 5
+
+
+async def test_only_long_calls_have_long_timeouts_and_none_to_connect() -> None:
+    api = Api(
+        ok({**TOKENS, "revision": 1, "deviceUse": USE, "cameraUse": USE}),
+        ok({"receipt": "r"}),
+        ok(HEAD),
+    )
+    await api.client.put_inventory(InventoryRequest())
+    await api.client.send_batch(BATCH)
+    await api.client.usage_head()
+    timeouts = [request.extensions["timeout"] for request in api.requests]
+    assert [each["read"] for each in timeouts] == [30.0, 30.0, 5.0]
+    assert {(each["connect"], each["pool"]) for each in timeouts} == {(5.0, 5.0)}
+
+
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 599])
 async def test_what_may_pass_is_tried_again_until_it_does(status: int) -> None:
     api = Api(httpx.Response(status), httpx.ReadTimeout("slow"), ok(HEAD))

@@ -1,4 +1,4 @@
-"""UUIDv7: time-ordered whatever the clock does."""
+"""UUIDv7: in the order of time, and never far from the clock."""
 
 from __future__ import annotations
 
@@ -27,14 +27,32 @@ def generator(milliseconds: list[int]) -> Uuid7Generator:
     return Uuid7Generator(lambda: next(clock) * 1_000_000)
 
 
-@given(st.lists(st.integers(0, MAX_MILLISECOND - 10), min_size=1, max_size=200))
-def test_ids_only_grow_however_the_clock_jumps(milliseconds: list[int]) -> None:
-    make = generator(milliseconds)
-    ids = [make() for _ in milliseconds]
+@given(st.lists(st.integers(0, 10_000), min_size=1, max_size=200))
+def test_ids_only_grow_while_the_clock_steps_back_a_little(steps: list[int]) -> None:
+    make = generator([1_700_000_000_000 + step for step in steps])
+    ids = [make() for _ in steps]
     assert ids == sorted(set(ids))
     assert all(is_uuid7(value) for value in ids)
-    assert millisecond_of(ids[0]) == milliseconds[0]
-    assert millisecond_of(ids[-1]) >= max(milliseconds)
+    assert millisecond_of(ids[0]) == 1_700_000_000_000 + steps[0]
+    assert millisecond_of(ids[-1]) == 1_700_000_000_000 + max(steps)
+
+
+@given(st.lists(st.integers(0, MAX_MILLISECOND - 10), min_size=1, max_size=200))
+def test_ids_differ_and_stay_near_the_clock_however_it_jumps(milliseconds: list[int]) -> None:
+    make = generator(milliseconds)
+    ids = [make() for _ in milliseconds]
+    assert len(set(ids)) == len(ids)
+    assert all(
+        0 <= millisecond_of(value) - now <= 10_000
+        for value, now in zip(ids, milliseconds, strict=True)
+    )
+
+
+def test_a_month_ahead_for_a_minute_ends_with_the_minute() -> None:
+    month, minute = 30 * 86_400_000, 60_000
+    make = generator([0, month, month + minute, minute, minute, minute + 1])
+    times = [millisecond_of(make()) for _ in range(6)]
+    assert times == [0, month, month + minute, minute, minute, minute + 1]
 
 
 def test_a_hundred_thousand_ids_of_one_process_differ() -> None:
