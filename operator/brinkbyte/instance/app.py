@@ -91,7 +91,8 @@ def _install_database_handlers(app: FastAPI) -> None:
         _log.warning("database unavailable", error=str(error))
         return problem(
             503,
-            "the database does not answer; nothing was changed. Send the request again",
+            "the database did not answer in time; whether anything was changed is not known. Send "
+            "the request again, with the Idempotency-Key that it had",
             reason="DatabaseUnavailable",
             headers={"Retry-After": "2"},
         )

@@ -22,6 +22,7 @@ from brinkbyte.store import metering_state
 from brinkbyte.store.devices import device_changes
 from brinkbyte.store.idempotency import purge_idempotency_keys
 from brinkbyte.store.licenses import purge_validations
+from brinkbyte.store.state import quarantined_events
 
 MAINTENANCE_SECONDS: Final = 3600.0
 DATABASE_LOOK_SECONDS: Final = 30.0
@@ -35,7 +36,7 @@ class Background:
 
     def __init__(self, instance: Instance) -> None:
         self._instance = instance
-        self._devices_synced = False
+        self._devices_synced: int | None = None
         self._refresh_failures = 0
         self._stopping = False
 
@@ -77,19 +78,23 @@ class Background:
     async def watch(self) -> None:
         """Follow the mounted directories."""
         instance = self._instance
-        if instance.credentials.reload():
-            self._devices_synced = False
+        instance.credentials.reload()
         await instance.license.look_into_directory()
         await instance.license.note_mode()
         # What needs the database comes last: without one the rest is still followed.
         await instance.license.save_if_needed()
-        if not self._devices_synced:
+        revision = instance.credentials.revision
+        if self._devices_synced != revision:
             await instance.sync_devices()
-            self._devices_synced = True
+            self._devices_synced = revision
 
     async def look_into_database(self) -> None:
-        """Follow what other replicas have taken in."""
-        await self._instance.license.look_into_database()
+        """Follow what other replicas have taken in, and what the reporter was told."""
+        instance = self._instance
+        await instance.license.look_into_database()
+        async with instance.pool.connection() as connection:
+            for reason, count in (await quarantined_events(connection)).items():
+                instance.metrics.quarantined.labels(reason).set(count)
 
     async def heartbeat(self) -> None:
         """Tell the billing API that this instance lives; ask for tokens if it has newer ones."""

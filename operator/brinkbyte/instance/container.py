@@ -54,10 +54,11 @@ class Instance:
     metrics: Metrics
 
     async def sync_devices(self) -> None:
-        """Bring the devices of ``devices.json`` into the database."""
+        """Bring the devices of ``devices.json`` into the database, once it could be read."""
         tenant = self.settings.customer_id
         async with self.pool.connection() as connection:
-            await sync_devices(connection, tenant, self.credentials.devices)
+            if self.credentials.revision:
+                await sync_devices(connection, tenant, self.credentials.devices)
             first = await longest_registered(connection, tenant, UNLICENSED_DEVICES)
         self.license.first_devices = first
 
@@ -113,6 +114,7 @@ async def open_instance(
             port=settings.triton_port,
             licensed=lambda: license_service.policy().licensed_models,
         )
+        stack.push_async_callback(loader.aclose)
         instance = Instance(
             settings=settings,
             pool=pool,
@@ -124,7 +126,14 @@ async def open_instance(
             loader=loader,
             cameras=CameraService(pool, license_service, catalog),
             telemetry=TelemetryService(pool, license_service, wanted_days=settings.retention_days),
-            inference=InferenceService(pool, license_service, catalog, loader, triton),
+            inference=InferenceService(
+                pool,
+                license_service,
+                catalog,
+                loader,
+                triton,
+                places=settings.database_pool_size // 2,
+            ),
             views=Views(pool, license_service, credentials, loader, catalog),
             metrics=metrics,
         )

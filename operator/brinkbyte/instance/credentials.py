@@ -48,7 +48,8 @@ class Principal:
 class Credentials:
     """The callers' tokens, read from the mounted directories and followed as they change.
 
-    A broken ``devices.json`` is logged and the last good one stays in force.
+    A broken or missing ``devices.json`` is logged and the last good one stays in force: a Secret
+    that was deleted is made again, and until then every device goes on.
 
     Args:
         access_dir: directory with ``service-token`` and ``operator-token``.
@@ -70,6 +71,8 @@ class Credentials:
         self._tokens: Mapping[Caller, bytes] = {}
         self._by_hash: Mapping[str, DeviceCredential] = {}
         self.devices: tuple[DeviceCredential, ...] = ()
+        self.revision = 0
+        """Counts the lists of devices that came into force; 0: none could be read yet."""
 
     def reload(self) -> bool:
         """Read the directories again where they changed; tell whether the devices did."""
@@ -81,9 +84,10 @@ class Credentials:
         if not self._devices_dir.changed():
             return False
         devices = self._read_devices()
-        if devices is None or devices == self.devices:
+        if devices is None or (self.revision and devices == self.devices):
             return False
         self.devices = devices
+        self.revision += 1
         self._by_hash = {device.token_sha256: device for device in devices}
         return True
 
@@ -91,7 +95,10 @@ class Credentials:
         path = self._devices_dir.path / DEVICES_KEY
         text = read_text(path)
         if text is None:
-            return ()
+            _log.warning(
+                "devices.json is missing; the last good one stays in force", path=str(path)
+            )
+            return None
         try:
             return _DEVICES.validate_json(text)
         except ValidationError as error:

@@ -16,6 +16,7 @@ from brinkbyte.kit.problem import ProblemError, problem
 
 OPEN_PATHS: Final = frozenset({"/health", "/health/live", "/health/ready"})
 MAX_BODY_BYTES: Final = 2 * 1024 * 1024 + 64
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BEARER: Final = "bearer "
 _TOO_LARGE: Final = f"the body is larger than {MAX_BODY_BYTES} bytes; send less at once"
 
@@ -78,7 +79,9 @@ class Gate:
         finally:
             route = scope.get("route")
             template = getattr(route, "path", "(none)")
-            self._metrics.requests.labels(scope["method"], template, str(status)).observe(
+            # Anybody may make up methods: each would be a series of its own for ever.
+            method = scope["method"] if scope["method"] in METHODS else "other"
+            self._metrics.requests.labels(method, template, str(status)).observe(
                 time.perf_counter() - started
             )
 

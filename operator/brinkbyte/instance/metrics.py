@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -31,6 +31,12 @@ class Metrics:
             "brinkbyte_instance_metered_calls",
             "Metered calls answered, by operation; replayed ones did no work",
             ["operation", "replayed"],
+            registry=self.registry,
+        )
+        self.quarantined = Gauge(
+            "brinkbyte_instance_quarantined_events",
+            "Metered events set aside by the ledger and not billed, by reason",
+            ["reason"],
             registry=self.registry,
         )
         self.job_failures = Counter(

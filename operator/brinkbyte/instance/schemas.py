@@ -14,6 +14,9 @@ from brinkbyte.license.modes import LicenseMode
 
 MAX_TELEMETRY_EVENTS = 500
 _MAX_JSON_BYTES = 8192
+_MAX_JSON_DEPTH = 32
+_LEAST_SCORE = 1e-30
+"""Nearer to nothing than this is nothing: the column has single precision."""
 
 
 def _bounded_json(value: dict[str, Any]) -> dict[str, Any]:
@@ -26,16 +29,34 @@ def _bounded_json(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"larger than {_MAX_JSON_BYTES} bytes of JSON")
     if b"\\u0000" in data:
         raise ValueError("text with a NUL character")
+    if _deeper(value, _MAX_JSON_DEPTH):
+        # Deeper still, and it could be stored but never be read out again.
+        raise ValueError(f"nested more than {_MAX_JSON_DEPTH} deep")
     return value
 
 
+def _deeper(value: Any, levels: int) -> bool:
+    found = [value]
+    for _ in range(levels + 1):
+        found = [part for item in found for part in _parts(item)]
+    return bool(found)
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []
+
+
 Settings = Annotated[dict[str, Any], Field(max_length=64), AfterValidator(_bounded_json)]
-"""Free settings: at most 64 members and 8 KiB of JSON."""
+"""Free settings: at most 64 members, 8 KiB of JSON, and 32 levels."""
 Word = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z][\w.-]*$")]
 """A short name: of a model, analytic, output, component, zone or label."""
 Label = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 """A share of the picture's width or height."""
+Score = Annotated[Share, AfterValidator(lambda score: score if score >= _LEAST_SCORE else 0.0)]
+"""How sure a model is."""
 Point = tuple[Share, Share]
 Names = Annotated[tuple[Word, ...], Field(max_length=64)]
 
@@ -168,7 +189,7 @@ class TelemetryItem(WireModel):
     label: Label = ""
     track_id: Annotated[str, Field(max_length=128, pattern=r"^[^\x00]*$")] | None = None
     zone: Word | None = None
-    score: Share | None = None
+    score: Score | None = None
     attributes: Settings = Field(default_factory=dict)
 
 

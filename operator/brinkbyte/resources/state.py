@@ -14,7 +14,7 @@ from brinkbyte.license.modes import LicenseMode
 from brinkbyte.license.wire import Count, CredentialHash, Use
 
 
-class DeviceCredential(WireModel):
+class DeviceCredential(OpenWireModel):
     """One entry of ``devices.json``, a JSON array: a device and the hash of its token."""
 
     hardware_id: Identifier

@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from support.instance_api import OPERATOR, SERVICE, Api, bearer, device, eventually
+from brinkbyte.instance.background import Background
+from support.instance_api import OPERATOR, SERVICE, Api, bearer, device, eventually, running_app
 from support.instance_site import Site, volume
 
 pytestmark = pytest.mark.services
@@ -115,6 +116,48 @@ async def test_broken_devices_file_leaves_the_last_good_one(api: Api, site: Site
     assert answer.status_code == 200
 
 
+async def test_a_missing_devices_file_leaves_the_last_good_one(api: Api, site: Site) -> None:
+    await eventually(lambda: len(api.instance.license.first_devices) == 3)
+    volume(site.root / "devices", {})
+    assert api.instance.credentials.reload() is False
+    await Background(api.instance).watch()
+    answer = await api.http.post("/api/v1/license/heartbeat", headers=device("hw-3"))
+    assert answer.status_code == 200
+    assert await registered(api) == {"hw-1", "hw-2", "hw-3", "hw-4"}
+
+
+async def test_a_start_without_the_devices_file_forgets_no_device(site: Site) -> None:
+    async with running_app(site) as api:
+        await eventually(lambda: len(api.instance.license.first_devices) == 3)
+    volume(site.root / "devices", {})
+    async with running_app(site) as api:
+        await eventually(lambda: len(api.instance.license.first_devices) == 3)
+        assert await registered(api) == {"hw-1", "hw-2", "hw-3", "hw-4"}
+        site.add_device("hw-5")
+
+        async def known() -> bool:
+            return "hw-5" in await registered(api)
+
+        await eventually(known)
+
+
+async def test_devices_that_a_call_has_found_get_into_the_database(site: Site) -> None:
+    async with running_app(site, watch_seconds=60) as api:
+        background = Background(api.instance)
+        await background.watch()
+        site.add_device("hw-5")
+        api.instance.credentials._looked_at = float("-inf")
+        assert api.instance.credentials.authenticate("token-hw-5") is not None
+        await background.watch()
+        assert "hw-5" in await registered(api)
+
+
+async def registered(api: Api) -> set[str]:
+    async with api.instance.pool.connection() as connection:
+        found = await connection.execute("SELECT hardware_id FROM edge_devices")
+        return {row["hardware_id"] for row in await found.fetchall()}
+
+
 async def test_without_mounted_tokens_nobody_may_call(api: Api, site: Site) -> None:
     volume(site.root / "access", {})
 
@@ -148,3 +191,25 @@ async def test_metrics_carry_no_secret(api: Api) -> None:
     assert 'brinkbyte_instance_license_validations_total{tier="memory"} 1.0' in text
     assert 'route="/api/v1/license/validate/{camera_id}"' in text
     assert "secret" not in text
+
+
+async def test_made_up_methods_make_no_series(api: Api) -> None:
+    for number in range(3):
+        await api.http.request(f"BREW{number}", "/health")
+        await api.http.request(f"BREW{number}", "/api/v1/license", headers=SERVICE)
+    text = (await api.http.get("/metrics", headers=OPERATOR)).text
+    assert "BREW" not in text
+    assert 'method="other"' in text
+
+
+async def test_events_set_aside_are_seen(api: Api) -> None:
+    async with api.instance.pool.connection() as connection:
+        await connection.execute(
+            "INSERT INTO usage_quarantined (event_id, reason, epoch, batch_no) "
+            "VALUES (gen_random_uuid(), 'TooFarAhead', gen_random_uuid(), 1)"
+        )
+    await Background(api.instance).look_into_database()
+    text = (await api.http.get("/metrics", headers=OPERATOR)).text
+    assert 'brinkbyte_instance_quarantined_events{reason="TooFarAhead"} 1.0' in text
+    usage = (await api.http.get("/api/v1/usage/summary", headers=SERVICE)).json()
+    assert usage["metering"]["quarantined"] == {"TooFarAhead": 1}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import colorsys
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from brinkbyte.instance.triton.client import TritonClient, TritonUnavailableErro
 from brinkbyte.instance.triton.repository import ModelRepositoryError, model_hues, write_models
 from brinkbyte.license.claims import CameraMode
 from brinkbyte.license.seats import Seat
+from services.instance.test_telemetry import batch
 from support.instance_api import (
     OPERATOR,
     SERVICE,
@@ -268,3 +271,36 @@ async def test_without_any_triton_pod_the_state_says_so(site: Site) -> None:
 async def test_service_tokens_cannot_infer(triton_api: Api) -> None:
     answer = await _infer(triton_api, "car", SERVICE)
     assert answer.json()["reason"] == "WrongCredential"
+
+
+async def test_a_triton_that_hangs_leaves_the_others_their_connections(site: Site) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        if b"/index" in request:
+            body = b'[{"name": "person", "state": "READY"}]'
+            writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n" + body)
+        else:
+            await reader.read()  # an inference never gets its answer
+        writer.close()
+
+    site.install(base=SMALL, packs={})
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    site.triton_port = server.sockets[0].getsockname()[1]
+    async with running_app(site, database_pool_size=4, triton_seconds=60) as api:
+        await eventually(lambda: api.instance.loader.servers_of("person"))
+        frames = [asyncio.create_task(_infer(api, "person", device("hw-1"))) for _ in range(8)]
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+        for _ in range(3):
+            sent = await api.http.post(
+                "/api/v1/telemetry", headers=device("hw-1"), json=batch(count=1)
+            )
+            assert sent.status_code == 201
+        assert time.monotonic() - began < 2
+        answers = await asyncio.gather(*frames)
+    server.close()
+    assert {answer.status_code for answer in answers} == {503}
+    busy = [answer for answer in answers if answer.json()["reason"] == "InferenceBusy"]
+    assert len(busy) == 6
+    assert all(answer.headers["retry-after"] == "2" for answer in busy)
+    assert [event["attributes"]["operation"] for event in await events(site)] == ["telemetry"] * 3

@@ -7,13 +7,16 @@ import time
 
 import pytest
 
+from brinkbyte.instance.licensing import service
 from brinkbyte.license.claims import CameraMode, TokenKind
 from brinkbyte.license.keys import SigningKey, sign_key_set
 from brinkbyte.license.seats import Seat
 from brinkbyte.license.tokens import sign
+from brinkbyte.store.licenses import set_config
+from services.instance.test_telemetry import batch
 from support.instance_api import SERVICE, Api, device, eventually, running_app
 from support.instance_site import Site, documents, signed, times
-from support.licensing import DAY, license_claims, vendor
+from support.licensing import CUSTOMER, DAY, license_claims, vendor
 
 pytestmark = pytest.mark.services
 
@@ -239,6 +242,48 @@ async def test_enrollment_after_start_brings_the_license_in(site: Site) -> None:
         assert {item.reason for item in api.instance.license.refused} == {"NotEnrolled"}
         identity.resolve().write_text(text)
         await eventually(lambda: api.instance.license.policy().decision.mode == "active")
+
+
+async def test_what_was_refused_for_a_time_is_taken_in_when_the_cause_is_gone(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_REFUSED_SECONDS", 0.2)
+    async with running_app(site) as api:
+        license_service = api.instance.license
+        license_service._wall = lambda: time.time() - 7200  # a clock that is not set yet
+        site.install()
+        await eventually(lambda: license_service.refused)
+        assert license_service.policy().decision.mode == "unlicensed"
+        license_service._wall = time.time
+        await eventually(lambda: license_service.policy().decision.mode == "active")
+        assert license_service._directory_again == float("inf")
+
+
+async def test_what_came_before_its_instance_id_is_taken_in_with_it(site: Site) -> None:
+    identity = (site.root / "identity" / "instance-id").resolve()
+    text = identity.read_text()
+    identity.write_text("01890000-0000-7000-8000-00000000000e")
+    async with running_app(site) as api:
+        site.install()
+        await eventually(lambda: api.instance.license.refused)
+        assert {item.reason for item in api.instance.license.refused} == {"WrongAudience"}
+        identity.write_text(text)
+        await eventually(lambda: api.instance.license.policy().decision.mode == "active")
+
+
+async def test_state_of_a_later_release_is_read_without_what_it_added(site: Site) -> None:
+    site.install()
+    async with running_app(site) as api, api.instance.pool.connection() as connection:
+        clock = {"signedTime": int(time.time()), "runningSeconds": 5, "added": 1}
+        await set_config(connection, CUSTOMER, "clock", clock)
+        await set_config(connection, CUSTOMER, "retention", {"days": 30, "added": {"x": 1}})
+    async with running_app(site) as api:
+        assert api.instance.license.policy().decision.mode == "active"
+        await api.instance.telemetry.maintain()
+        answer = await api.http.post(
+            "/api/v1/telemetry", headers=device("hw-1"), json=batch(count=1)
+        )
+        assert answer.status_code == 201
 
 
 async def test_a_new_key_set_drops_what_its_keys_do_not_vouch_for(site: Site) -> None:

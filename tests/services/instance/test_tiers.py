@@ -122,6 +122,9 @@ async def test_without_a_database_licenses_hold_and_writes_are_refused(
             answer = await api.http.get("/api/v1/license", headers=SERVICE)
             assert answer.json()["mode"] == "active"
             assert await send(api) == 503
+            refused = await api.http.get("/api/v1/cameras", headers=SERVICE)
+            assert (refused.status_code, refused.json()["reason"]) == (503, "DatabaseUnavailable")
+            assert "whether anything was changed is not known" in refused.json()["detail"]
             assert await validate(api, "cam-1") == (True, "memory")
             started = time.perf_counter()
             assert await validate(api, "cam-1") == (True, "memory")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,40 @@ def test_text_of_missing_and_binary_files_is_none(tmp_path: Path) -> None:
     assert read_text(tmp_path / "binary") is None
     (tmp_path / "blank").write_text(" \n")
     assert read_text(tmp_path / "blank") is None
+
+
+def test_a_missing_list_of_devices_changes_nothing(tmp_path: Path) -> None:
+    listed = json.dumps(
+        [
+            {
+                "hardwareId": "hw-1",
+                "name": "edge-1",
+                "managementTier": "basic",
+                "tokenSha256": hashlib.sha256(b"token").hexdigest(),
+                "createdAt": 1,
+            }
+        ]
+    )
+    credentials = Credentials(tmp_path / "access", tmp_path / "devices")
+    assert credentials.reload() is False
+    assert credentials.revision == 0
+    volume(tmp_path / "devices", {"devices.json": listed})
+    assert credentials.reload() is True
+    volume(tmp_path / "devices", {})
+    assert credentials.reload() is False
+    assert credentials.authenticate("token") is not None
+    volume(tmp_path / "devices", {"devices.json": listed})
+    assert credentials.reload() is False
+    volume(tmp_path / "devices", {"devices.json": "[]"})
+    assert credentials.reload() is True
+    assert (credentials.revision, credentials.authenticate("token")) == (2, None)
+
+
+def test_the_first_list_counts_even_when_it_is_empty(tmp_path: Path) -> None:
+    volume(tmp_path / "devices", {"devices.json": "[]"})
+    credentials = Credentials(tmp_path / "access", tmp_path / "devices")
+    assert credentials.reload() is True
+    assert credentials.revision == 1
 
 
 def test_unknown_tokens_do_not_read_the_directories_every_time(tmp_path: Path) -> None:

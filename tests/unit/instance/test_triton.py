@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import httpx
@@ -139,6 +140,68 @@ async def test_each_pod_is_brought_up_on_its_own() -> None:
     assert "broken model" in b.error
     assert "does not answer" in gone.error
     assert made.servers_of("car") == ["http://a", "http://b"]
+
+
+async def test_a_pod_that_hangs_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("brinkbyte.instance.triton.loader._PASS_SECONDS", 0.1)
+    held: dict[str, set[str]] = {"well": set(), "hung": set()}
+    release = asyncio.Event()
+    loads: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        host, path = request.url.host, request.url.path
+        if path.endswith("index"):
+            state = "READY" if "car" in held[host] else "UNAVAILABLE"
+            return httpx.Response(200, json=[{"name": "car", "state": state}])
+        loads.append(host)
+        if host == "hung":
+            await release.wait()
+        held[host].add("car")
+        return httpx.Response(200)
+
+    bases = ["http://well", "http://hung"]
+
+    async def pods(_host: str, _port: int) -> list[str]:
+        return bases
+
+    http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+    made = ModelLoader(
+        TritonClient(http, lambda: None),
+        host="t",
+        port=1,
+        licensed=lambda: frozenset({"car"}),
+        resolver=pods,
+    )
+    for _ in range(2):
+        await asyncio.wait_for(made.run_once(), 2)
+        assert made.servers_of("car") == ["http://well"]
+        assert made.state.message == "loading car"
+    assert loads == ["well", "hung"]
+    release.set()
+    await made.run_once()
+    assert made.servers_of("car") == bases
+    # Gone from the name: whatever was at work there ends.
+    release.clear()
+    held["hung"].clear()
+    await made.run_once()
+    task = made._at_work["http://hung"]
+    bases.pop()
+    await made.run_once()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    await made.aclose()
+
+
+async def test_looking_at_a_pod_takes_seconds_at_most() -> None:
+    seen: list[dict[str, float]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.extensions["timeout"])
+        return httpx.Response(200, json=[])
+
+    await client(answer).models("http://t")
+    await client(answer).load("http://t", "car")
+    assert [each["read"] for each in seen] == [4.0, 60.0]
 
 
 async def test_names_resolve_to_every_address() -> None:

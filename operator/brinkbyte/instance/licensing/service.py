@@ -50,6 +50,7 @@ FILES: Final = {
 REFRESH_SECONDS: Final = 3600
 """Asked again after this long when no license says otherwise; also the memory tier's TTL."""
 CLOCK_SAVE_SECONDS: Final = 3600
+_REFUSED_SECONDS: Final = 60.0
 _UNKNOWN_CAMERA_SECONDS: Final = 30.0
 _BILLING_PAUSE_SECONDS: Final = 10.0
 _BILLING_PATIENCE_SECONDS: Final = 3.0
@@ -107,7 +108,9 @@ class LicenseService:
         self._unsaved = False
         self._sources: dict[TokenKind, str] = {}
         self._mode: LicenseMode | None = None
-        self._waiting_for_identity = False
+        self._instance_id: str | None = None
+        self._refused: dict[str, bool] = {}
+        self._directory_again = float("inf")
         self.changed = asyncio.Event()
 
     # What holds now.
@@ -145,22 +148,31 @@ class LicenseService:
 
     async def start(self) -> None:
         """Load clock and documents: PostgreSQL, then Redis, then the directory."""
+        self._instance_id = self._verifier().instance_id
         await self.look_into_database()
         await self._take_in(await self._cache.newer(self._sequences()), "redis")
         await self.look_into_directory()
         await self._note_mode()
 
     async def look_into_directory(self) -> None:
-        """Take in what the mounted directory holds, if it changed since the last look."""
-        enrolled = self._verifier().instance_id is not None
-        if self._waiting_for_identity and enrolled:
-            self._directory.forget()
+        """Take in what the mounted directory holds, if it changed since the last look.
+
+        What was refused is tried again: at once under another instance id, else now and then, as
+        a document may only have come before its time, or before what it goes with.
+        """
+        instance_id = self._verifier().instance_id
+        enrolled_anew = instance_id not in {None, self._instance_id}
+        self._instance_id = instance_id
+        if enrolled_anew:
             await self.look_into_database()
-        self._waiting_for_identity = not enrolled
+        if enrolled_anew or self._monotonic() >= self._directory_again:
+            self._directory.forget()
         if not self._directory.changed():
             return
         found = {kind: read_text(self._directory.path / name) for kind, name in FILES.items()}
         await self._take_in({kind: text for kind, text in found.items() if text}, "directory")
+        wait = _REFUSED_SECONDS if self._refused["directory"] else float("inf")
+        self._directory_again = self._monotonic() + wait
 
     async def look_into_database(self) -> bool:
         """Take in what another replica has kept; tell whether anything was newer."""
@@ -172,7 +184,8 @@ class LicenseService:
             _log.warning("stored documents cannot be read", error=str(error))
             return False
         if kept is not None:
-            self._merge_clock(ClockState.model_validate(kept))
+            # A later release may have written more members.
+            self._merge_clock(ClockState.model_validate(kept, extra="ignore"))
         return await self._take_in({row.kind: row.document for row in rows}, "postgres")
 
     def _merge_clock(self, kept: ClockState) -> None:
@@ -218,6 +231,7 @@ class LicenseService:
 
     async def _take_in(self, documents: Documents, source: str) -> bool:
         if not documents:
+            self._refused[source] = False
             return False
         async with self._lock:
             held = self.snapshot
@@ -230,6 +244,7 @@ class LicenseService:
             clock = self._ticked().taken_in(taken.snapshot.newest_signed_time)
             self._clock, self._clock_from = clock, self._monotonic()
             self._sources |= dict.fromkeys(taken.accepted, source)
+        self._refused[source] = bool(taken.refused)
         records = [self._accepted(kind, source) for kind in taken.accepted]
         records += self._audit.refusals(
             taken.refused,

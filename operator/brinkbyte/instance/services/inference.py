@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,13 +17,15 @@ from brinkbyte.instance.services.refusals import check_granted
 from brinkbyte.instance.services.telemetry import device_camera
 from brinkbyte.instance.triton.client import Detection, TritonClient, TritonUnavailableError
 from brinkbyte.instance.triton.loader import ModelLoader
-from brinkbyte.kit.errors import InvalidInputError
+from brinkbyte.kit.errors import InvalidInputError, TemporaryError
 from brinkbyte.kit.pools import Pool
 from brinkbyte.store.database import Connection
 
 FRAME_MEDIA_TYPE: Final = "image/x-portable-pixmap"
 MAX_SIDE: Final = 1024
 MAX_FRAME_BYTES: Final = 2 * 1024 * 1024
+_PATIENCE_SECONDS: Final = 2.0
+"""A frame waits this long for a place before it is sent away."""
 _CHANNELS: Final = 3
 # "P6", width, height, maximum 255, one white space, then the pixels; comments are not needed.
 _HEADER: Final = re.compile(rb"^P6\s+(\d{1,5})\s+(\d{1,5})\s+255\s")
@@ -73,6 +78,7 @@ class InferenceService:
         catalog: which models exist.
         loader: knows which servers have a model ready.
         client: speaks to them.
+        places: frames at work at once; fewer than the pool has connections.
     """
 
     def __init__(
@@ -82,12 +88,15 @@ class InferenceService:
         catalog: Catalog,
         loader: ModelLoader,
         client: TritonClient,
+        *,
+        places: int,
     ) -> None:
         self._pool = pool
         self._license = license_service
         self._catalog = catalog
         self._loader = loader
         self._client = client
+        self._places = asyncio.Semaphore(places)
         self._turn = 0
 
     async def infer(self, call: MeteredCall, camera_id: str, model: str) -> MeteredAnswer:
@@ -97,6 +106,7 @@ class InferenceService:
             ProblemError: 403 when the camera is not the device's or the model not licensed.
             InvalidInputError: no such model, or not a frame.
             TritonUnavailableError: no server has the model ready.
+            TemporaryError: too many frames are at work; reason ``InferenceBusy``.
         """
 
         async def work(connection: Connection, event_id: str) -> Work:
@@ -118,7 +128,26 @@ class InferenceService:
             )
 
         await self._license.look_up(camera_id)
-        return await metered(self._pool, call, name="infer", status=200, work=work)
+        async with self._place():
+            return await metered(self._pool, call, name="infer", status=200, work=work)
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold one of the places: a Triton that hangs must leave the others their connections."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            raise TemporaryError(
+                "too many frames are at work; send this one again in a few seconds, under the same "
+                "Idempotency-Key",
+                reason="InferenceBusy",
+                retry_after=2,
+            ) from None
+        try:
+            yield
+        finally:
+            self._places.release()
 
     async def _detect(self, model: str, frame: Frame) -> list[Detection]:
         servers = self._loader.servers_of(model)

@@ -9,14 +9,17 @@ from typing import Final
 
 from pydantic import Field
 
-from brinkbyte.kit.model import WireModel
+from brinkbyte.kit.model import OpenWireModel
 from brinkbyte.license.claims import UnixTime
 
 NOTICE_SECONDS: Final = 90 * 86_400
 
 
-class RetentionState(WireModel):
-    """What is in force, and a cut that was announced. ``days`` None: nothing is ever dropped."""
+class RetentionState(OpenWireModel):
+    """What is in force, and a cut that was announced. ``days`` None: nothing is ever dropped.
+
+    A later release may have written more members: passed over, so that one can go back.
+    """
 
     days: int | None = Field(None, ge=1)
     announced_days: int | None = Field(None, ge=1)

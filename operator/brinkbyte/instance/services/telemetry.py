@@ -36,6 +36,7 @@ AHEAD: Final = timedelta(minutes=5)
 """A device's clock may be ahead of ours by this much."""
 MAX_ROWS: Final = 5000
 _MAX_AGE: Final = timedelta(days=400)
+_FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RETENTION_KEY: Final = "retention"
 
 
@@ -131,7 +132,7 @@ class TelemetryService:
             ProblemError: 403 when the span begins before what the license lets read.
         """
         end = until or datetime.now(UTC)
-        start = since or end - timedelta(days=1)
+        start = since or max(end, _FIRST) - timedelta(days=1)
         if start >= end:
             raise InvalidInputError("since must be before until", reason="InvalidSpan")
         policy = self._license.policy()

@@ -21,6 +21,7 @@ from brinkbyte.resources.state import InstanceState, LicenseState
 from brinkbyte.store import metering_state
 from brinkbyte.store.devices import device_changes, mark_offline
 from brinkbyte.store.outbox import usage_totals
+from brinkbyte.store.state import quarantined_events
 
 ENTITLEMENT_SECONDS = 300
 """Entitlements may be kept by their reader for 5 minutes."""
@@ -180,6 +181,7 @@ class Views:
         async with self._pool.connection() as connection:
             totals = await usage_totals(connection, start, end)
             metering = await metering_state(connection)
+            quarantined = await quarantined_events(connection)
         policy = self._license.policy()
         claims = policy.snapshot.license if policy.decision.full else None
         quotas = claims.quotas if claims else {}
@@ -205,7 +207,7 @@ class Views:
             "meters": meters,
             "devices": {"current": len(self._credentials.devices), "max": policy.max_devices},
             "cameras": {"current": policy.cameras_used, "max": camera_limit(policy)},
-            "metering": metering.model_dump(mode="json"),
+            "metering": {**metering.model_dump(mode="json"), "quarantined": quarantined},
         }
 
     async def state(self, since: int) -> InstanceState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
@@ -14,7 +14,8 @@ from brinkbyte.resources.names import TRITON_CONTROL_HEADER
 
 # A pod that is gone must not hold up the others, a model may take its time to load.
 INFER_TIMEOUT: Final = httpx.Timeout(5.0, connect=1.0)
-CONTROL_TIMEOUT: Final = httpx.Timeout(60.0, connect=2.0)
+LOOK_TIMEOUT: Final = httpx.Timeout(4.0, connect=2.0)
+CHANGE_TIMEOUT: Final = httpx.Timeout(60.0, connect=2.0)
 _READY: Final = "READY"
 _OUTPUTS: Final = ("BOXES", "SCORES", "LABELS")
 
@@ -58,7 +59,7 @@ class TritonClient:
         Raises:
             TritonUnavailableError: no answer, or the control key is refused.
         """
-        response = await self._control(base, "index", {})
+        response = await self._control(base, "index", LOOK_TIMEOUT)
         try:
             listed: dict[str, bool] = {}
             for entry in response.json():
@@ -75,11 +76,11 @@ class TritonClient:
             ModelLoadError: Triton could not.
             TritonUnavailableError: no answer, or the control key is refused.
         """
-        await self._control(base, f"models/{model}/load", {})
+        await self._control(base, f"models/{model}/load", CHANGE_TIMEOUT)
 
     async def unload(self, base: str, model: str) -> None:
         """Unload a model; raises like :meth:`load`."""
-        await self._control(base, f"models/{model}/unload", {})
+        await self._control(base, f"models/{model}/unload", CHANGE_TIMEOUT)
 
     async def infer(
         self, base: str, model: str, *, width: int, height: int, pixels: bytes
@@ -141,7 +142,7 @@ class TritonClient:
             f"{base} could not infer with {model}: {message}", reason="InferenceFailed"
         )
 
-    async def _control(self, base: str, path: str, body: dict[str, Any]) -> httpx.Response:
+    async def _control(self, base: str, path: str, timeout: httpx.Timeout) -> httpx.Response:  # noqa: ASYNC109 - httpx's own
         headers = {}
         key = self._control_key()
         if key is not None:
@@ -149,9 +150,9 @@ class TritonClient:
         try:
             response = await self._http.post(
                 f"{base}/v2/repository/{path}",
-                json=body,
+                json={},
                 headers=headers,
-                timeout=CONTROL_TIMEOUT,
+                timeout=timeout,
             )
         except httpx.HTTPError as error:
             raise _unreachable(base, error) from None

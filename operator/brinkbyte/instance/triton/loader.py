@@ -18,6 +18,7 @@ from brinkbyte.resources.state import TritonState
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 _LOADS_AT_ONCE: Final = 4
+_PASS_SECONDS: Final = 5.0
 _log = get_logger(__name__)
 
 
@@ -72,13 +73,42 @@ class ModelLoader:
         self._resolve = resolver
         self.pods: tuple[Pod, ...] = ()
         self._looked = False
+        self._at_work: dict[str, asyncio.Task[None]] = {}
 
     async def run_once(self) -> None:
-        """Compare every pod with the license, and load and unload where they differ."""
+        """Compare every pod with the license, and load and unload where they differ.
+
+        Each pod is a task of its own: one that takes long, or hangs, goes on after this pass and
+        holds up no other.
+        """
         bases = await self._resolve(self._host, self._port)
         licensed = self._licensed()
-        self.pods = tuple(await asyncio.gather(*(self._bring_up(base, licensed) for base in bases)))
+        held = {pod.base: pod for pod in self.pods}
+        self.pods = tuple(held.get(base, Pod(base)) for base in bases)
         self._looked = True
+        for base in self._at_work.keys() - set(bases):
+            self._at_work.pop(base).cancel()
+        for base in bases:
+            task = self._at_work.get(base)
+            if task is None or task.done():
+                self._at_work[base] = asyncio.create_task(self._follow(base, licensed))
+        if self._at_work:
+            done, _ = await asyncio.wait(self._at_work.values(), timeout=_PASS_SECONDS)
+            for task in done:
+                task.result()
+
+    async def aclose(self) -> None:
+        """End what is still at work."""
+        tasks = list(self._at_work.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _follow(self, base: str, licensed: frozenset[str]) -> None:
+        self._publish(await self._bring_up(base, licensed))
+
+    def _publish(self, pod: Pod) -> None:
+        self.pods = tuple(pod if held.base == pod.base else held for held in self.pods)
 
     async def _bring_up(self, base: str, licensed: frozenset[str]) -> Pod:
         errors: list[str] = []
