@@ -28,7 +28,7 @@ def usage() -> None:
 
 
 @app.command()
-def report(
+def report(  # noqa: PLR0917 - flags, by their names
     database_url: Annotated[
         str | None, typer.Option(help="PostgreSQL of the instance [BRINKBYTE_DATABASE_URL]")
     ] = None,
@@ -41,12 +41,21 @@ def report(
     deadline_seconds: Annotated[
         float | None, typer.Option(help="end by then [BRINKBYTE_REPORT_DEADLINE_SECONDS]")
     ] = None,
+    final: Annotated[
+        bool | None,
+        typer.Option(
+            "--final",
+            help="succeed only when every event has its receipt, and wait for another reporter "
+            "[BRINKBYTE_REPORT_FINAL]",
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(envvar="BRINKBYTE_LOG_LEVEL")] = "info",
 ) -> None:
     """Seal, send and mark whatever is not acknowledged, once.
 
-    Exit code 0: everything is acknowledged, or another reporter is at work. 75: a temporary
-    failure, the next run goes on. 1: somebody must change something; the message says what.
+    Exit code 0: everything is acknowledged, or (never with --final) another reporter is at work.
+    75: a temporary failure, the next run goes on. 1: somebody must change something; the message
+    says what.
     """
     configure_logging(level=log_level)
     settings = ReporterSettings.load(
@@ -54,6 +63,7 @@ def report(
         identity_dir=identity_dir,
         license_dir=license_dir,
         report_deadline_seconds=deadline_seconds,
+        report_final=final,
     )
     outcome = asyncio.run(run_report(settings))
     typer.echo(summary(outcome), err=outcome.result not in {Result.DONE, Result.BUSY})

@@ -26,12 +26,16 @@ from brinkbyte.store.identity import Identity
 from brinkbyte.store.outbox import drop_old_partitions, ensure_partitions
 from brinkbyte.store.receipts import purge_batches, record_failure, record_success
 from brinkbyte.store.sealing import lock_outbox
+from brinkbyte.store.state import metering_state
 from brinkbyte.trust import load_release_roots
 
 Sleep = Callable[[float], Awaitable[None]]
 _FIRST_BACKOFF: Final = 1.0
 _MAX_BACKOFF: Final = 30.0
+_LOCK_SECONDS: Final = 1.0
 _BACKLOG: Final = "BacklogRemains"
+_BUSY: Final = "ReporterBusy"
+_RIVAL: Final = "another reporter is at work"
 _log = get_logger(__name__)
 
 
@@ -127,16 +131,41 @@ class _Run:
     progress: Progress = field(default_factory=Progress)
 
     async def locked(self) -> Outcome:
-        if not await lock_outbox(self.conn):
+        if not await self._lock():
             _log.info("another reporter is at work")
-            return Outcome(Result.BUSY, message="another reporter is at work")
+            if not self.settings.report_final:
+                return Outcome(Result.BUSY, message=_RIVAL)
+            return Outcome(Result.TEMPORARY, _BUSY, f"{_RIVAL}; run this again when it has ended")
         outcome = await self._report()
         await self._housekeeping()
-        if outcome.result is Result.DONE:
-            await record_success(self.conn)
-        elif outcome.reason != _BACKLOG:
+        if outcome.result is Result.DONE and self.settings.report_final:
+            outcome = await self._nothing_left(outcome)
+        if outcome.result is Result.DONE or outcome.reason == _BACKLOG:
+            await record_success(self.conn, complete=outcome.result is Result.DONE)
+        else:
             await record_failure(self.conn, outcome.reason, outcome.message)
         return outcome
+
+    async def _lock(self) -> bool:
+        """Take the outbox lock; who reports for the last time waits for it."""
+        while not await lock_outbox(self.conn):
+            late = self.monotonic() + _LOCK_SECONDS >= self.deadline
+            if late or not self.settings.report_final:
+                return False
+            await self.sleep(_LOCK_SECONDS)
+        return True
+
+    async def _nothing_left(self, outcome: Outcome) -> Outcome:
+        """Look once more: rows that others held at the time were passed over."""
+        left = (await metering_state(self.conn)).backlog
+        if not left:
+            return outcome
+        return Outcome(
+            Result.TEMPORARY,
+            _BACKLOG,
+            f"{left} events have no receipt yet; run this again",
+            outcome.progress,
+        )
 
     async def _report(self) -> Outcome:
         backoff = _FIRST_BACKOFF

@@ -28,6 +28,11 @@ class ReporterSettings(DatabaseSettings, IdentitySettings):
     report_attempts: int = Field(
         4, ge=1, le=20, description="tries while the billing API is unreachable, backing off"
     )
+    report_final: bool = Field(
+        False,
+        description="the last report before the data goes: succeed only if every event has its "
+        "receipt; wait for another reporter",
+    )
 
     def start_delay(self) -> float:
         """Return seconds to wait at the start, so that a fleet's reporters do not come at once."""

@@ -12,7 +12,7 @@ from psycopg.rows import DictRow, dict_row
 from pydantic import Field, SecretStr
 
 from brinkbyte.kit.errors import TemporaryError
-from brinkbyte.kit.pools import Pool, postgres_pool
+from brinkbyte.kit.pools import LINE, Pool, postgres_pool
 from brinkbyte.kit.settings import Settings
 from brinkbyte.resources.names import POSTGRES_DIR, POSTGRES_DSN_KEY
 
@@ -79,7 +79,7 @@ async def connect(settings: DatabaseSettings, *, name: str = "brinkbyte") -> Con
     return await AsyncConnection.connect(
         settings.dsn(),
         autocommit=True,
-        connect_timeout=5,
+        **LINE,
         row_factory=dict_row,
         application_name=name,
         options=_OPTIONS,

@@ -26,6 +26,10 @@ EVENT_RETENTION: Final = timedelta(days=100)
 _PARTITION_PREFIX: Final = "usage_events_"
 _MONTHS_AHEAD: Final = 2
 
+_WAITING: Final = """
+SELECT EXISTS (SELECT FROM {} WHERE epoch IS NULL) OR EXISTS (SELECT FROM {} WHERE batch_no = 0)
+"""
+_KEPT: Final = "SELECT EXISTS (SELECT FROM {} JOIN usage_batches USING (epoch, batch_no))"
 _RECORD: Final = "SELECT record_usage_events(%s, %s, %s, %s, %s, %s)"
 
 
@@ -106,7 +110,8 @@ async def usage_totals(
 
 
 def _milliseconds(at: datetime) -> int:
-    return (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    # No id is older than 1970.
+    return max(0, (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1))
 
 
 async def ensure_partitions(conn: AsyncConnection[Any], now: datetime) -> None:
@@ -127,7 +132,8 @@ async def drop_old_partitions(
     partition that others are using right now is left for the next time.
 
     Args:
-        conn: autocommit, or outside a transaction: each drop is a transaction of its own.
+        conn: autocommit, or outside a transaction: each drop is a transaction of its own. It
+            holds the outbox lock, so that nobody seals meanwhile.
         now: the time to judge by.
         keep: age below which nothing is dropped.
 
@@ -148,21 +154,26 @@ async def drop_old_partitions(
 
 async def _drop_if_acknowledged(conn: AsyncConnection[Any], name: str) -> bool:
     table = sql.Identifier(name)
+    waiting = sql.SQL(_WAITING).format(table, table)
+    # Without a lock, as this reads the whole partition.
+    if await _any(conn, waiting) or await _any(conn, sql.SQL(_KEPT).format(table)):
+        return False
     try:
-        async with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
+        async with conn.transaction():
             # Rather later than in anybody's way.
-            await cursor.execute("SET LOCAL lock_timeout = '2s'")
-            await cursor.execute("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE")
-            await cursor.execute(
-                sql.SQL(
-                    "SELECT EXISTS (SELECT 1 FROM {} WHERE epoch IS NULL OR batch_no = 0) "
-                    "OR EXISTS (SELECT 1 FROM {} JOIN usage_batches USING (epoch, batch_no))"
-                ).format(table, table)
-            )
-            row = await cursor.fetchone()
-            if row is None or row[0]:
+            await conn.execute("SET LOCAL lock_timeout = '2s'")
+            await conn.execute("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE")
+            # Whatever came meanwhile is unsealed: only we seal. Two look-ups in partial indexes.
+            if await _any(conn, waiting):
                 return False
-            await cursor.execute(sql.SQL("DROP TABLE {}").format(table))
+            await conn.execute(sql.SQL("DROP TABLE {}").format(table))
             return True
     except psycopg.errors.LockNotAvailable:
         return False
+
+
+async def _any(conn: AsyncConnection[Any], query: sql.Composed) -> bool:
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(query)
+        row = await cursor.fetchone()
+    return row is None or bool(row[0])

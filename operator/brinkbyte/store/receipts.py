@@ -127,12 +127,19 @@ async def purge_batches(
     return (await conn.execute(_PURGE, (now - keep,))).rowcount
 
 
-async def record_success(conn: AsyncConnection[Any]) -> None:
-    """Note a run that left nothing unacknowledged behind."""
+async def record_success(conn: AsyncConnection[Any], *, complete: bool = True) -> None:
+    """Note a run without an error: whatever an earlier one met is over.
+
+    Args:
+        conn: the reporter's connection.
+        complete: whether nothing is unacknowledged.
+    """
     await conn.execute(
-        "UPDATE billing_sync_status SET last_attempt_at = now(), last_reported_at = now(), "
+        "UPDATE billing_sync_status SET last_attempt_at = now(), "
+        "last_reported_at = CASE WHEN %s THEN now() ELSE last_reported_at END, "
         "last_error_reason = NULL, last_error_message = NULL, last_error_at = NULL, "
-        "updated_at = now()"
+        "updated_at = now()",
+        (complete,),
     )
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from psycopg import AsyncConnection
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 
 from brinkbyte.resources.state import MeteringState
 
@@ -57,6 +57,15 @@ async def metering_state(conn: AsyncConnection[Any]) -> MeteringState:
         last_error_message=row["last_error_message"],
         epochs_opened=row["epochs_opened"],
     )
+
+
+async def quarantined_events(conn: AsyncConnection[Any]) -> dict[str, int]:
+    """Return how many events the ledger, or sealing, has set aside, by reason."""
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT reason, count(*) FROM usage_quarantined GROUP BY reason ORDER BY reason"
+        )
+        return {str(reason): int(count) async for reason, count in cursor}
 
 
 def _seconds(at: datetime | None) -> int | None:

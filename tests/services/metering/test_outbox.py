@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,12 +23,14 @@ from brinkbyte.store import (
     DatabaseSettings,
     metering_state,
     open_database,
+    outbox,
     record_event,
     record_events,
 )
 from brinkbyte.store.epochs import Epoch, open_epoch
 from brinkbyte.store.outbox import drop_old_partitions, ensure_partitions, usage_totals
 from brinkbyte.store.sealing import MAX_PAYLOAD_BYTES, SET_ASIDE, lock_outbox, seal_next
+from brinkbyte.store.state import quarantined_events
 from support.licensing import INSTANCE, vendor
 from support.metering_site import usage_event
 
@@ -287,6 +290,70 @@ async def test_old_partitions_go_only_when_every_event_has_its_receipt(pool: Poo
     assert name in await drop()
     (row,) = await rows(pool, "SELECT count(*) AS n FROM usage_events")
     assert row["n"] == 2
+
+
+async def test_what_stays_is_seen_without_a_lock(pool: Pool) -> None:
+    old = NOW - timedelta(days=200)
+    async with pool.connection() as conn:
+        await record_event(conn, usage_event(id=at(old)))
+    async with pool.connection() as user, pool.connection() as conn:
+        await record_event(user, usage_event())
+        await conn.set_autocommit(True)
+        began = time.monotonic()
+        assert await drop_old_partitions(conn, NOW) == []
+        assert time.monotonic() - began < 1.5  # the lock alone would be waited for for two seconds
+        await conn.set_autocommit(False)
+
+
+async def test_an_event_that_comes_between_look_and_lock_keeps_its_partition(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = NOW - timedelta(days=200)
+    async with pool.connection() as conn:
+        await ensure_partitions(conn, old)
+    looks = 0
+    real = outbox._any
+
+    async def late(conn: Any, query: Any) -> bool:
+        nonlocal looks
+        found = await real(conn, query)
+        looks += 1
+        if looks == 2:
+            async with pool.connection() as other:
+                await record_event(other, usage_event(id=at(old)))
+        return found
+
+    monkeypatch.setattr(outbox, "_any", late)
+    async with pool.connection() as conn:
+        await conn.set_autocommit(True)
+        assert f"usage_events_{old:%Y%m}" not in await drop_old_partitions(conn, NOW)
+        await conn.set_autocommit(False)
+    (row,) = await rows(pool, "SELECT count(*) AS n FROM usage_events")
+    assert row["n"] == 1
+
+
+async def test_rows_set_aside_are_found_by_an_index_of_their_own(pool: Pool) -> None:
+    async with pool.connection() as conn:
+        await record_event(conn, usage_event())
+    found = await rows(
+        pool,
+        "SELECT tablename FROM pg_indexes WHERE indexdef LIKE %s",
+        "%WHERE (batch_no = 0)%",
+    )
+    tables = {row["tablename"] for row in found}
+    assert f"usage_events_{NOW:%Y%m}" in tables
+
+
+async def test_events_set_aside_are_counted_by_reason(pool: Pool) -> None:
+    async with pool.connection() as conn:
+        assert await quarantined_events(conn) == {}
+        for reason in ("UnknownMeter", "TooFarAhead", "TooFarAhead"):
+            await conn.execute(
+                "INSERT INTO usage_quarantined (event_id, reason, epoch, batch_no) "
+                "VALUES (%s, %s, %s, 1)",
+                (uuid7(), reason, uuid7()),
+            )
+        assert await quarantined_events(conn) == {"TooFarAhead": 2, "UnknownMeter": 1}
 
 
 async def test_state_counts_what_has_no_receipt(pool: Pool, monkeypatch: Any) -> None:

@@ -179,6 +179,57 @@ async def test_a_deadline_leaves_the_rest_to_the_next_run(
     assert (await run(site)).result is Result.DONE
 
 
+async def test_a_backlog_is_no_error_and_ends_an_old_one(
+    site: Site, ledger_server: LedgerServer
+) -> None:
+    site.record(usage_event() for _ in range(1500))
+    ledger_server.script = [(503, {"reason": "Maintenance"}, {})] * 4
+    assert (await run(site)).reason == "Maintenance"
+    assert (await state(site)).last_error_reason == "Maintenance"
+    execute(site, "UPDATE billing_sync_status SET last_reported_at = NULL")
+    ticks = iter(range(1000))
+    outcome = await run_report(
+        site.settings(report_deadline_seconds=2),
+        roots=site.roots,
+        monotonic=lambda: next(ticks),
+    )
+    assert (outcome.reason, outcome.progress.acknowledged) == ("BacklogRemains", 0)
+    shown = await state(site)
+    assert (shown.last_error_reason, shown.last_reported_at) == (None, None)
+
+
+async def test_the_final_report_waits_for_another_reporter(
+    site: Site, ledger_server: LedgerServer
+) -> None:
+    site.record([usage_event()])
+    clock = Clock()
+    async with await connect(DatabaseSettings.load(database_url=site.dsn)) as rival:
+        assert await lock_outbox(rival)
+        outcome = await run(site, clock, report_final=True, report_deadline_seconds=10)
+        assert (outcome.result, outcome.reason) == (Result.TEMPORARY, "ReporterBusy")
+        assert sum(clock.slept) >= 8
+        assert ledger_server.calls == []
+
+        async def gone(seconds: float) -> None:
+            await rival.close()
+
+        outcome = await run_report(site.settings(report_final=True), roots=site.roots, sleep=gone)
+    assert (outcome.result, outcome.progress.acknowledged) == (Result.DONE, 1)
+
+
+async def test_the_final_report_succeeds_only_when_nothing_is_left(
+    site: Site, ledger_server: LedgerServer
+) -> None:
+    held, _ = site.record([usage_event(), usage_event()])
+    with psycopg.connect(site.dsn) as user:
+        user.execute("SELECT FROM usage_events WHERE id = %s FOR UPDATE", (held.id,))
+        outcome = await run(site, report_final=True)
+        assert (outcome.result, outcome.reason) == (Result.TEMPORARY, "BacklogRemains")
+        assert "1 events have no receipt yet" in outcome.message
+    assert (await run(site, report_final=True)).result is Result.DONE
+    assert len(ledger_server.ledger.events) == 2
+
+
 async def test_the_start_is_spread_by_the_tenants_uid(site: Site) -> None:
     clock = Clock()
     assert (await run(site, clock)).result is Result.DONE
@@ -511,6 +562,26 @@ def test_exit_codes_tell_what_to_do(site: Site, ledger_server: LedgerServer) -> 
     wrong = site.report("", "--deadline-seconds", "-1")
     assert wrong.returncode == 1
     assert "BRINKBYTE_REPORT_DEADLINE_SECONDS" in wrong.stderr
+
+
+async def test_a_final_report_that_is_not_the_only_one_fails(
+    site: Site, ledger_server: LedgerServer
+) -> None:
+    site.record([usage_event()])
+    short = ("--deadline-seconds", "2")
+    async with await connect(DatabaseSettings.load(database_url=site.dsn)) as rival:
+        assert await lock_outbox(rival)
+        assert (await asyncio.to_thread(site.report)).returncode == 0
+        by_flag = await asyncio.to_thread(site.report, "", "--final", *short)
+        by_variable = await asyncio.to_thread(
+            lambda: site.report("", *short, BRINKBYTE_REPORT_FINAL="1")
+        )
+    for failed in (by_flag, by_variable):
+        assert failed.returncode == 75
+        assert "ReporterBusy" in failed.stderr
+    assert ledger_server.calls == []
+    assert site.report("", "--final").returncode == 0
+    assert site.unacknowledged() == 0
 
 
 def test_every_result_has_its_exit_code_and_line() -> None:
