@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
+from support.campaign_plan import SHOWN
 from support.cluster import cluster
 from support.postgres import postgres_database, postgres_server
 from support.redis import redis_server, redis_url
 
 __all__ = ["cluster", "postgres_database", "postgres_server", "redis_server", "redis_url"]
 HERE = Path(__file__).parent
+SHOWN_AS = "campaign"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,3 +22,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Tenants beside the one that is killed.
     """
     items.sort(key=lambda item: HERE not in item.path.parents)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Put what a campaign wants shown into the test's report, which comes from any process."""
+    before = len(SHOWN)
+    try:
+        return (yield)
+    finally:
+        item.user_properties += [(SHOWN_AS, line) for line in SHOWN[before:]]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the seeds also when every campaign has passed."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                for name, line in report.user_properties:
+                    if name == SHOWN_AS:
+                        terminalreporter.write_line(str(line))

@@ -80,6 +80,8 @@ def test_a_plan_has_every_point_and_is_the_seeds(kills: int) -> None:
         assert {step.point for step in (*plan.instance, *plan.others)} == POINTS
         assert plan == plan_kills(number, kills)
         assert any(step.damaged for step in plan.others)
+        later = {step.process for step in plan.others if step.count > 1}
+        assert later == {"reporter", "billing"}
     assert plan_kills(1, kills) != plan_kills(2, kills)
 
 
@@ -116,6 +118,7 @@ def test_processes_killed_at_every_point(site: HostSite, tmp_path: Path, seed: i
         receipts=len(receipts),
         epochs=len({batch["epoch"] for batch in ledger["batches"]}),
         enrolled=len(campaign.enrolled),
+        at_a_later_passage=sum(step.count > 1 for step in plan.others),
     )
     # Every kill of the plan was seen, and every point.
     assert tally.points == Counter(step.point for step in (*plan.instance, *plan.others))
@@ -129,6 +132,7 @@ def test_processes_killed_at_every_point(site: HostSite, tmp_path: Path, seed: i
     assert len(receipts) == len(ledger["batches"])
     assert ledger["quarantined"] == []
     assert sum(batch["inserted"] for batch in ledger["batches"]) == len(ledger["events"])
+    assert_sums(site, ledger["events"])
     assert_seats(site)
     assert_enrolled_once(site.api, campaign)
 
@@ -139,6 +143,27 @@ def rows(api: BillingApi, statement: str, *parameters: Any) -> list[dict[str, An
         api.server.dsn(api.database), row_factory=psycopg.rows.dict_row
     ) as connection:
         return connection.execute(statement, parameters).fetchall()
+
+
+def assert_sums(site: HostSite, events: list[dict[str, Any]]) -> None:
+    """The billing sums are those of the ledger's events, and so is the work that was metered."""
+    by_meter = Counter(str(event["meter"]) for event in events)
+    for grain in ("minute", "hour", "day"):
+        summed = rows(
+            site.api,
+            "SELECT meter, sum(events)::bigint AS events, sum(quantity) AS quantity "
+            "FROM usage_aggregates WHERE tenant_id = %s AND grain = %s GROUP BY meter",
+            CUSTOMER,
+            grain,
+        )
+        assert {row["meter"]: row["events"] for row in summed} == by_meter, grain
+        assert sum(row["quantity"] for row in summed) == len(events), grain
+    observations = sum(int(event["attributes"]["events"]) for event in events)
+    assert site.kept() == {
+        "observations": observations,
+        "summed": observations,
+        "events": len(events),
+    }
 
 
 def assert_seats(site: HostSite) -> None:

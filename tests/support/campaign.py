@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from brinkbyte.resources import names
 from demo.__main__ import OBJECTS, devices_of, vendor_keys
 from stack.customer import (
     CUSTOMER,
@@ -46,6 +48,7 @@ __all__ = [
     "pods",
     "run_reporter",
     "stacked",
+    "start_reporter",
     "url_of",
     "vendor_keys",
     "wait_ready",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _WITHIN: Final = 180.0
+_DELAY: Final = "BRINKBYTE_REPORT_DELAY_SEED"
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,19 @@ def delete_pod(cluster: KubernetesCluster, pod: Pod) -> bool:
         "delete", "pod", pod.name, "--namespace", pod.namespace, "--grace-period=0", "--force"
     )
     return True
+
+
+def start_reporter(cluster: KubernetesCluster, job: str) -> None:
+    """Start the reporter's Job as the CronJob would, but at once: a pod that waits does no work."""
+    printed = cluster.kubectl(
+        "create", "job", job, f"--from=cronjob/{TENANT}{names.REPORTER_SUFFIX}",
+        "--namespace", NAMESPACE, "--dry-run=client", "--output", "json",
+    )  # fmt: skip
+    made = json.loads(printed)
+    made["metadata"].pop("ownerReferences", None)
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    container["env"] = [each for each in container["env"] if each["name"] != _DELAY]
+    cluster.apply(made)
 
 
 def wait_replaced(cluster: KubernetesCluster, component: Component, gone: Pod) -> None:

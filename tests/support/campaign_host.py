@@ -36,6 +36,8 @@ from support.metering_site import Site
 from support.processes import free_port, spawn_as, stop
 
 FINGERPRINT: Final = "cluster-of-the-campaign"
+BATCH_EVENTS: Final = 8
+"""Small, so that several batches wait after a few seconds."""
 _TESTS = Path(__file__).resolve().parents[1]
 _START_SECONDS: Final = 90.0
 _DIRECTORIES: Final = ("license", "identity", "access", "devices", "triton")
@@ -138,7 +140,7 @@ class HostSite:
         self.api = api
         self.root = root
         self.key = SigningKey.generate()
-        self.reporter = Site(root, dsn)
+        self.reporter = Site(root, dsn, BATCH_EVENTS)
         request = enrollment_request(api.enrollment_token(), CUSTOMER, self.key)
         answer = enroll(api.url, request)
         assert answer is not None
@@ -185,6 +187,16 @@ class HostSite:
         ).fetchone()
         assert row is not None
         return int(row[0])
+
+    def kept(self) -> dict[str, int]:
+        """Return how much of each kind the instance's database holds."""
+        row = self._outbox.execute(
+            "SELECT (SELECT count(*) FROM telemetry_events), "
+            "(SELECT coalesce(sum(events), 0) FROM telemetry_aggregates), "
+            "(SELECT count(*) FROM usage_events)"
+        ).fetchone()
+        assert row is not None
+        return dict(zip(("observations", "summed", "events"), map(int, row), strict=True))
 
     def damage_waiting_batches(self) -> int:
         """Change the sealed batches without a receipt, as a failing disk would."""

@@ -14,7 +14,13 @@ import httpx
 from brinkbyte.license.keys import SigningKey
 from brinkbyte.license.wire import Enrollment, EnrollmentRequest
 from support.billing import BillingApi
-from support.campaign_host import HostSite, InstanceProcess, enroll, enrollment_request
+from support.campaign_host import (
+    BATCH_EVENTS,
+    HostSite,
+    InstanceProcess,
+    enroll,
+    enrollment_request,
+)
 from support.campaign_plan import ENROLL, INGEST, INVENTORY, SIGNED, Plan, Step, Tally
 
 TEMPORARY: Final = 75
@@ -92,7 +98,7 @@ class HostCampaign:
         self._api: BillingApi = site.api
         self._plan = plan
         self._tally = tally
-        self._armed: str | None = None
+        self._armed: Step | None = None
         self._traffic: Callable[[], None] = lambda: None
         self._lane = InstanceLane(site.instance, plan.instance, tally)
         self._throwaway_key = SigningKey.generate()
@@ -115,7 +121,7 @@ class HostCampaign:
             if step.process == "reporter":
                 self._kill_reporter(step)
             else:
-                self._arm(step.point)
+                self._arm(step)
                 self._kill_billing(step)
                 self._restart(following)
             self._go_on(number)
@@ -144,15 +150,16 @@ class HostCampaign:
     def _kill_reporter(self, step: Step) -> None:
         if self._armed is not None and self._trips("reporter"):
             self._arm(None)
-        self._wait_for_events()
+        self._wait_for_events(step.count)
         if step.damaged:
             assert self._site.damage_waiting_batches() > 0
         done = self._site.reporter.report(f"{step.point}:{step.count}")
         self._tally.died("reporter", step.point, done.returncode, log=done.stderr)
 
-    def _wait_for_events(self) -> None:
+    def _wait_for_events(self, batches: int = 1) -> None:
+        """Wait until there are events for so many batches, the last of them begun."""
         deadline = time.monotonic() + _DEATH_SECONDS
-        while self._site.unsealed() == 0:
+        while self._site.unsealed() <= BATCH_EVENTS * (batches - 1):
             self._check()
             assert time.monotonic() < deadline, "the traffic brings no events"
             time.sleep(0.1)
@@ -163,7 +170,7 @@ class HostCampaign:
         process = self._api._process  # its exit code is the evidence
         assert process is not None
         if step.point in INGEST:
-            self._report_in_vain()
+            self._report_in_vain(step.count)
         elif step.point in ENROLL:
             assert self._enroll() is False, f"enrolled past {step.point}"
         else:
@@ -176,8 +183,8 @@ class HostCampaign:
         self._api.wait_killed()
         self._armed = None
 
-    def _report_in_vain(self) -> None:
-        self._wait_for_events()
+    def _report_in_vain(self, batches: int = 1) -> None:
+        self._wait_for_events(batches)
         done = self._site.reporter.report()
         assert done.returncode == TEMPORARY, done.stderr
 
@@ -203,31 +210,33 @@ class HostCampaign:
         self._enrolling = None
         return True
 
-    def _arm(self, point: str | None) -> None:
-        """Have the server run with this failpoint; None: without any."""
+    def _arm(self, step: Step | None) -> None:
+        """Have the server run with this step's failpoint; None: without any."""
         alive = self._api.pid is not None
-        if alive and self._armed == point:
+        if alive and self._armed == step:
             return
         if alive:
             self._api.stop()
-        self._start(point)
+        self._start(step)
 
-    def _start(self, point: str | None) -> None:
-        environment = {} if point is None else {"BRINKBYTE_FAILPOINT": point}
-        self._api.start(**environment)
-        self._armed = point
+    def _start(self, step: Step | None) -> None:
+        point = {} if step is None else {"BRINKBYTE_FAILPOINT": f"{step.point}:{step.count}"}
+        self._api.start(**point)
+        self._armed = step
 
     def _restart(self, following: Sequence[Step]) -> None:
         """Start the server again: with its next failpoint if nothing before that would trip it."""
         upcoming = next((step for step in following if step.process == "billing"), None)
         at_once = bool(following) and following[0] == upcoming
         inert = upcoming is not None and upcoming.point in (*INVENTORY, *ENROLL)
-        self._start(upcoming.point if upcoming is not None and (at_once or inert) else None)
+        self._start(upcoming if at_once or inert else None)
 
     def _trips(self, work: str) -> bool:
-        if self._armed == SIGNED:
+        if self._armed is None:
+            return False
+        if self._armed.point == SIGNED:
             return work in {"reporter", "inventory"}
-        return self._armed is not None and _TRIPPED_BY[self._armed] == work
+        return _TRIPPED_BY[self._armed.point] == work
 
     # ---- what was cut off goes on ---------------------------------------------------------------
 

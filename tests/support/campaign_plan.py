@@ -37,6 +37,10 @@ SIGNED: Final = "issue.signed"
 BILLING: Final = (*INGEST, *INVENTORY, SIGNED, *ENROLL)
 INSTANCE: Final = ("telemetry.before_commit", "telemetry.committed")
 POINTS: Final = frozenset((*REPORTER, *BILLING, *INSTANCE))
+REPEATED: Final = frozenset((*REPORTER, *INGEST)) - {OPENED}
+"""Points that a run comes past once for each batch: a kill may be at a later passage."""
+SHOWN: Final[list[str]] = []
+"""Lines for the end of the test run's own report, which is there on success, too."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,16 @@ def soaking() -> bool:
 
 
 def campaign_seed() -> int:
-    """Return the seed that ``BRINKBYTE_CAMPAIGN_SEED`` names, or a fresh one; prints it."""
+    """Return the seed that ``BRINKBYTE_CAMPAIGN_SEED`` names, or a fresh one; shows it."""
     given = os.environ.get("BRINKBYTE_CAMPAIGN_SEED")
     seed = int(given) if given else secrets.randbelow(2**31)
-    print(f"campaign seed: BRINKBYTE_CAMPAIGN_SEED={seed}", flush=True)
+    SHOWN.append(f"campaign seed: BRINKBYTE_CAMPAIGN_SEED={seed}")
+    print(SHOWN[-1], flush=True)
     return seed
 
 
 def plan_kills(seed: int, kills: int) -> Plan:
-    """Draw so many kills; every point at least once.
+    """Draw so many kills; every point at least once, some at a later passage.
 
     Args:
         seed: of the random numbers.
@@ -96,14 +101,19 @@ def plan_kills(seed: int, kills: int) -> Plan:
     # Five to forty requests after its start: in the middle of the traffic.
     instance = tuple(Step("instance", point, numbers.randint(5, 40)) for point in points)
     first = Step("reporter", OPENED)  # the chain's own beginning
-    units = [[_step(point)] for point in (*REPORTER, *BILLING) if point != OPENED]
+    later = {numbers.choice(sorted(REPEATED.intersection(each))) for each in (REPORTER, INGEST)}
+    units = [
+        [_step(point, numbers, least=2 if point in later else 1)]
+        for point in (*REPORTER, *BILLING)
+        if point != OPENED
+    ]
     units.append(_reopened(numbers))
     left = kills - of_instance - 1 - sum(map(len, units))
     if left < 0:
         raise ValueError(f"{kills} kills are too few to come past every point")
     while left:
         point = numbers.choice((*REPORTER, *BILLING))
-        unit = _reopened(numbers) if point == OPENED else [_step(point)]
+        unit = _reopened(numbers) if point == OPENED else [_step(point, numbers)]
         if len(unit) <= left:
             units.append(unit)
             left -= len(unit)
@@ -111,8 +121,9 @@ def plan_kills(seed: int, kills: int) -> Plan:
     return Plan(instance, (first, *(step for unit in units for step in unit)))
 
 
-def _step(point: str) -> Step:
-    return Step("reporter" if point in REPORTER else "billing", point)
+def _step(point: str, numbers: random.Random, *, least: int = 1) -> Step:
+    count = numbers.randint(least, 3) if point in REPEATED else 1
+    return Step("reporter" if point in REPORTER else "billing", point, count)
 
 
 def _reopened(numbers: random.Random) -> list[Step]:
@@ -167,6 +178,7 @@ class Tally:
             **figures,
         }
         print(json.dumps(summary, indent=2), flush=True)
+        SHOWN.append(f"{self.name}: {len(self.kills)} kills in {seconds} s, seed {self.seed}")
         RESULTS.mkdir(parents=True, exist_ok=True)
         document = json.dumps({**summary, "each": self.kills}, indent=2)
         (RESULTS / f"{self.name}.json").write_text(document + "\n")

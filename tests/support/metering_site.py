@@ -16,6 +16,7 @@ import psycopg
 
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.license.keys import PublicJwk
+from brinkbyte.metering.batches import MAX_EVENTS
 from brinkbyte.metering.events import UsageEvent
 from brinkbyte.reporter.settings import ReporterSettings
 from brinkbyte.resources import names
@@ -36,10 +37,11 @@ def usage_event(**over: object) -> UsageEvent:
 
 @dataclass
 class Site:
-    """The directories a reporter pod sees, and its database."""
+    """The directories a reporter pod sees, its database, and how many events a batch may have."""
 
     root: Path
     dsn: str
+    batch_events: int = MAX_EVENTS
 
     def write_identity(self, *, url: str, credential: str, instance: str, pem: bytes) -> None:
         directory = self.root / "identity"
@@ -75,6 +77,7 @@ class Site:
             "BRINKBYTE_LICENSE_DIR": str(self.root / "license"),
             "BRINKBYTE_REPORT_ATTEMPTS": "1",
             "BRINKBYTE_FAILPOINT": failpoint,
+            "TEST_BATCH_EVENTS": str(self.batch_events),
         }
 
     @property
