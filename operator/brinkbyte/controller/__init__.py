@@ -6,9 +6,12 @@ May import: ``brinkbyte.client``, ``catalog``, ``license``, ``metering``, ``reso
 
 - ``app``: kopf registration, nothing else; it only puts keys on the queue.
 - ``queue``: one reconcile per key at a time, backoff, come-back times.
-- ``cluster``, ``compare``: the only place that talks to Kubernetes; what differs from the desired.
+- ``cluster``: the only place that talks to Kubernetes. ``compare``, ``strays``: what differs from
+  the desired, and what has to go before it can come back.
 - ``children``: pure builders of every child object.
 - ``status``: pure (spec, observed) → conditions.
-- ``reconcile_tenant``, ``members``: the level-triggered reconciles.
+- ``reconcile_tenant``, ``members``: the level-triggered reconciles. ``volumes``: what of a
+  StatefulSet cannot change in place. ``finalize``: a Tenant goes.
+- ``asking``: calls of the billing API in flight; a reconcile waits a moment and goes on without.
 - ``enrollment``, ``inventory``, ``documents``, ``instance_poll``: the billing API and the instance.
 """
