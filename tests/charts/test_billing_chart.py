@@ -62,15 +62,20 @@ def test_pods_are_restricted_and_read_only(bundled: list[Object], external: list
         assert violations(template["spec"]) == [], name
 
 
+ROLES = ("API", "WORKER", "ADMIN")
+
+
 def mounted(template: Object, container: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Return (Secret, key or *) of everything that a container can read."""
     volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
     found = set()
     for mount in container.get("volumeMounts", ()):
-        secret = volumes.get(mount["name"], {}).get("secret")
-        if secret is not None:
-            keys = [item["key"] for item in secret.get("items", [{"key": "*"}])]
-            found |= {(secret["secretName"], key) for key in keys}
+        volume = volumes.get(mount["name"], {})
+        for source in [volume, *volume.get("projected", {}).get("sources", ())]:
+            if secret := source.get("secret"):
+                keys = [item["key"] for item in secret.get("items", [{"key": "*"}])]
+                name = secret.get("secretName") or secret["name"]
+                found |= {(name, key) for key in keys}
     return found
 
 
@@ -111,7 +116,19 @@ def test_an_external_database_is_named_and_nothing_is_made(external: list[Object
         item["name"]: item
         for item in [*template["spec"]["initContainers"], *template["spec"]["containers"]]
     }
-    assert mounted(template, containers["migrate"]) == {("database", "migration-url")}
+    passwords = {f"{role}-password" for role in ("api", "worker", "admin")}
+    assert mounted(template, containers["migrate"]) == {
+        ("database", key) for key in {"migration-url", *passwords}
+    }
+    variables = settings_of(containers["migrate"])
+    assert {Path(variables[f"BRINKBYTE_{role}_PASSWORD_FILE"]).name for role in ROLES} == passwords
+    volume = next(v for v in template["spec"]["volumes"] if v["name"] == "migration")
+    optional = {
+        source["secret"]["items"][0]["key"]
+        for source in volume["projected"]["sources"]
+        if source["secret"].get("optional")
+    }
+    assert optional == passwords
     assert mounted(template, containers["api"]) == {
         ("database", "api-url"),
         ("pepper", "*"),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from brinkbyte.billing import audit
+from brinkbyte.billing import audit, operators
 from brinkbyte.billing.auth import Scope, Secrets, scope_names
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers import service as customer_service
@@ -19,7 +19,6 @@ from brinkbyte.billing.db import Connection, Database, Row
 from brinkbyte.billing.instances import repository as instances
 from brinkbyte.billing.instances.service import free_instance
 from brinkbyte.billing.licenses import repository as license_rows
-from brinkbyte.billing.operators import add_operator_credential
 from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.settings import AdminSettings
 from brinkbyte.billing.subscriptions import repository as subscriptions
@@ -38,6 +37,13 @@ ENROLLMENT_LIFE: Final = timedelta(hours=24)
 OPERATOR_LIFE: Final = timedelta(days=365)
 
 T = TypeVar("T")
+
+
+def _not_revocable(what: str, listing: str) -> PermanentError:
+    return PermanentError(
+        f"{what} is not known, or revoked already; see `billing admin {listing}`",
+        reason="UnknownCredential",
+    )
 
 
 @dataclass(frozen=True)
@@ -119,20 +125,121 @@ class Admin:
             )
         return token, end
 
-    async def create_operator(self, name: str) -> str:
-        """Make a credential of the vendor's own; returns the secret. It is shown only now."""
+    async def create_operator(self, name: str, families: Sequence[str] = ()) -> str:
+        """Make a credential of the vendor's own; returns the secret. It is shown only now.
+
+        Args:
+            name: who uses it.
+            families: product lines whose meters it may report.
+        """
         secrets = self._need_secrets()
+        unknown = sorted(set(families) - set(self.catalog.families))
+        if unknown:
+            raise PermanentError(
+                f"there is no product line {', '.join(unknown)}; known: "
+                f"{', '.join(self.catalog.families)}",
+                reason="UnknownFamily",
+            )
         secret = secrets.create("operator")
         async with self.database.nobody() as connection:
-            await add_operator_credential(
+            credential_id = await operators.add_operator_credential(
                 connection,
                 name=name,
                 secret_hash=secrets.hash(secret),
                 scopes=scope_names([Scope.VENDOR]),
+                families=families,
                 now=self._moment(),
                 expires_at=self._moment() + OPERATOR_LIFE,
             )
+            await audit.record_own(
+                connection,
+                now=self._now(),
+                actor=ACTOR,
+                action="operator.created",
+                subject=str(credential_id),
+                details={"name": name, "families": list(families)},
+            )
         return secret
+
+    async def list_operators(self) -> list[Row]:
+        """Return the vendor's own credentials, newest first."""
+        async with self.database.nobody() as connection:
+            return await operators.all_credentials(connection)
+
+    async def revoke_operator(self, credential_id: UUID) -> None:
+        """Revoke a credential of the vendor's own."""
+        async with self.database.nobody() as connection:
+            name = await operators.revoke(connection, credential_id, self._moment())
+            if name is None:
+                raise _not_revocable(f"credential {credential_id}", "operator list")
+            await audit.record_own(
+                connection,
+                now=self._now(),
+                actor=ACTOR,
+                action="operator.revoked",
+                subject=str(credential_id),
+                details={"name": name},
+            )
+
+    async def list_enrollments(self, customer_id: str) -> list[Row]:
+        """Return a customer's enrollment tokens, newest first."""
+        async with self.database.tenant(customer_id) as connection:
+            await self._require(connection, customer_id)
+            return await instances.enrollments(connection, customer_id)
+
+    async def revoke_enrollment(self, customer_id: str, credential_id: UUID) -> None:
+        """Revoke an enrollment token; the instance that it made goes on."""
+        async with self.database.tenant(customer_id) as connection:
+            await self._require(connection, customer_id)
+            if not await instances.revoke_enrollment(
+                connection, customer_id, credential_id, self._moment()
+            ):
+                raise _not_revocable(
+                    f"enrollment token {credential_id} of {customer_id}", "enrollment list"
+                )
+            await audit.record(
+                connection,
+                customer_id,
+                now=self._now(),
+                actor=ACTOR,
+                action="enrollment.revoked",
+                subject=str(credential_id),
+            )
+
+    async def revoke_credentials(self, instance_id: str) -> int:
+        """Revoke an instance's credentials and the token that could make another; it lives on.
+
+        Seats, devices and data stay as they are; the site enrolls again with a new token.
+
+        Returns:
+            How many were not revoked yet.
+        """
+        tenant_id = await self._tenant_of(instance_id)
+        async with self.database.tenant(tenant_id) as connection:
+            await self._require(connection, tenant_id)
+            count = await instances.revoke_credentials(
+                connection, tenant_id, instance_id, self._moment()
+            )
+            await audit.record(
+                connection,
+                tenant_id,
+                now=self._now(),
+                actor=ACTOR,
+                action="credential.revoked",
+                subject=instance_id,
+                details={"credentials": count},
+            )
+        return count
+
+    async def _tenant_of(self, instance_id: str) -> str:
+        for row in await self.list_instances():
+            if row["instance_id"] == instance_id:
+                tenant_id: str = row["tenant_id"]
+                return tenant_id
+        raise PermanentError(
+            f"there is no instance {instance_id}; list them with `billing admin instances list`",
+            reason="UnknownInstance",
+        )
 
     async def list_instances(self) -> list[Row]:
         """Return every instance of every customer, newest first."""
@@ -141,14 +248,7 @@ class Admin:
 
     async def free_instance(self, instance_id: str) -> bool:
         """End an instance that will not come back, and free what it holds."""
-        found = [i for i in await self.list_instances() if i["instance_id"] == instance_id]
-        if not found:
-            raise PermanentError(
-                f"there is no instance {instance_id}; list them with `billing admin instances "
-                "list`",
-                reason="UnknownInstance",
-            )
-        tenant_id = found[0]["tenant_id"]
+        tenant_id = await self._tenant_of(instance_id)
         async with self.database.tenant(tenant_id) as connection:
             ended = await free_instance(
                 connection,

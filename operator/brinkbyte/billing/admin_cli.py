@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import typer
 import yaml
@@ -53,14 +54,23 @@ def customer_create(
     with one_sentence_errors():
         flags = None
         if flag:
-            pairs = [item.partition("=") for item in flag]
-            flags = Flags.model_validate({key: value.lower() == "true" for key, _, value in pairs})
+            flags = Flags.model_validate(dict(_flag(item) for item in flag))
         request = CustomerCreate(customer_id=customer_id, name=name, flags=flags)
         made = with_admin(AdminSettings.load(), lambda a: a.create_customer(request))
         if output is Output.JSON:
             print_json(made.model_dump(mode="json"))
         else:
             typer.echo(f"customer {made.customer_id} ({made.name})")
+
+
+def _flag(text: str) -> tuple[str, bool]:
+    name, _, value = text.partition("=")
+    if name not in Flags.model_fields or value not in {"true", "false"}:
+        fail(
+            f"{text!r} is not a flag; write name=true or name=false, name one of "
+            f"{', '.join(Flags.model_fields)}"
+        )
+    return name, value == "true"
 
 
 @subscription_app.command("set")
@@ -163,14 +173,78 @@ def enrollment_create(
             typer.echo(token)
 
 
+@enrollment_app.command("list")
+def enrollment_list(customer: CustomerOption, output: OutputOption = Output.TEXT) -> None:
+    """List a customer's enrollment tokens by id; the tokens themselves are stored nowhere."""
+    with one_sentence_errors():
+        rows = with_admin(AdminSettings.load(), lambda a: a.list_enrollments(customer))
+        if output is Output.JSON:
+            print_json([{k: v for k, v in row.items() if v is not None} for row in rows])
+            return
+        table = Table("ID", "CREATED", "ENDS", "USED", "INSTANCE", "REVOKED")
+        for row in rows:
+            table.add_row(
+                str(row["credential_id"]),
+                *(_time(row[name]) for name in ("created_at", "expires_at", "used_at")),
+                row["instance_id"] or "",
+                _time(row["revoked_at"]),
+            )
+        OUT.print(table)
+
+
+@enrollment_app.command("revoke")
+def enrollment_revoke(
+    customer: CustomerOption, token_id: Annotated[UUID, typer.Argument(help="see list")]
+) -> None:
+    """Revoke an enrollment token; the instance that it made goes on."""
+    with one_sentence_errors():
+        with_admin(AdminSettings.load(), lambda a: a.revoke_enrollment(customer, token_id))
+        typer.echo(f"{token_id}: revoked")
+
+
+def _time(moment: datetime | None) -> str:
+    return "" if moment is None else moment.isoformat(timespec="seconds")
+
+
+@operator_app.command("list")
+def operator_list(output: OutputOption = Output.TEXT) -> None:
+    """List the vendor's own credentials by id; their secrets are stored nowhere."""
+    with one_sentence_errors():
+        rows = with_admin(AdminSettings.load(), Admin.list_operators)
+        if output is Output.JSON:
+            print_json([{k: v for k, v in row.items() if v is not None} for row in rows])
+            return
+        table = Table("ID", "NAME", "REPORTS", "ENDS", "REVOKED")
+        for row in rows:
+            table.add_row(
+                str(row["credential_id"]),
+                row["name"],
+                " ".join(row["families"]),
+                _time(row["expires_at"]),
+                _time(row["revoked_at"]),
+            )
+        OUT.print(table)
+
+
+@operator_app.command("revoke")
+def operator_revoke(credential_id: Annotated[UUID, typer.Argument(help="see list")]) -> None:
+    """Revoke a credential of the vendor's own."""
+    with one_sentence_errors():
+        with_admin(AdminSettings.load(), lambda a: a.revoke_operator(credential_id))
+        typer.echo(f"{credential_id}: revoked")
+
+
 @operator_app.command("create")
 def operator_create(
     name: Annotated[str, typer.Option(help="who uses it")],
+    family: Annotated[
+        list[str] | None, typer.Option(help="product line whose usage it may report")
+    ] = None,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Make a credential of the vendor's own and print it; it is shown only now."""
     with one_sentence_errors():
-        secret = with_admin(AdminSettings.load(), lambda a: a.create_operator(name))
+        secret = with_admin(AdminSettings.load(), lambda a: a.create_operator(name, family or ()))
         if output is Output.JSON:
             print_json({"credential": secret})
         else:
@@ -207,6 +281,14 @@ def instances_free(instance_id: Annotated[str, typer.Argument(help="instance id"
     with one_sentence_errors():
         ended = with_admin(AdminSettings.load(), lambda a: a.free_instance(instance_id))
         typer.echo(f"{instance_id}: {'ended' if ended else 'had ended already'}")
+
+
+@instances_app.command("revoke-credentials")
+def instances_revoke(instance_id: Annotated[str, typer.Argument(help="instance id")]) -> None:
+    """Revoke an instance's credentials; it keeps its seats and enrolls again with a new token."""
+    with one_sentence_errors():
+        count = with_admin(AdminSettings.load(), lambda a: a.revoke_credentials(instance_id))
+        typer.echo(f"{instance_id}: {count} revoked; make a new enrollment token for it")
 
 
 @admin_app.command("revoke")

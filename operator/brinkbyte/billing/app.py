@@ -24,7 +24,7 @@ from brinkbyte.billing.db import Database
 from brinkbyte.billing.http import BODY_SCHEMAS
 from brinkbyte.billing.instances import endpoints as instances
 from brinkbyte.billing.licenses import endpoints as licenses
-from brinkbyte.billing.licenses.keys import KeyRing
+from brinkbyte.billing.licenses.keys import KeyRing, release_roots
 from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
@@ -48,7 +48,7 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        keyring = KeyRing(settings.signing_keys_dir)
+        keyring = KeyRing(settings.signing_keys_dir, release_roots(), clock=clock)
         catalog = load_catalog(settings.catalog)
         with ThreadPoolExecutor(os.cpu_count() or 2, "sign") as threads:
             async with postgres_pool(

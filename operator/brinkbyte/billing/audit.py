@@ -46,3 +46,27 @@ async def record(
             Jsonb(dict(details or {})),
         ],
     )
+
+
+async def record_own(
+    connection: Connection,
+    *,
+    now: int,
+    actor: str,
+    action: str,
+    subject: str,
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    """Write one entry about what is no customer's; arguments as in :func:`record`."""
+    await connection.execute(
+        "INSERT INTO own_audit_log (id, at, actor, action, subject, details) "
+        "VALUES (%s, %s, %s, %s, %s, %s)",
+        [
+            uuid7(),
+            datetime.fromtimestamp(now, UTC),
+            actor,
+            action,
+            subject,
+            Jsonb(dict(details or {})),
+        ],
+    )

@@ -6,8 +6,10 @@ HMAC-SHA256 under the pepper is stored, so a copy of the database holds nothing 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
+import json
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -85,6 +87,14 @@ class InstanceCaller:
         return f"instance:{self.instance_id}"
 
 
+@dataclass(frozen=True)
+class VendorCaller:
+    """A person or program of the vendor's own; ``families``: whose meters it may report."""
+
+    actor: str
+    families: frozenset[str]
+
+
 class Secrets:
     """Makes API secrets and the hashes under which they are stored."""
 
@@ -98,6 +108,12 @@ class Secrets:
     def create(self, kind: Kind) -> str:
         """Return a new secret of 256 random bits."""
         return f"{_PREFIX[kind]}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+
+    def derive(self, kind: Kind, *parts: str) -> str:
+        """Return the secret that belongs to these parts; without the pepper nobody can make it."""
+        named = json.dumps([kind, *parts]).encode()
+        digest = hmac.digest(self._pepper, b"derive\0" + named, hashlib.sha256)
+        return f"{_PREFIX[kind]}_{base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
 
 
 async def find_credential(connection: Connection, secret_hash: bytes) -> Credential | None:
@@ -182,10 +198,15 @@ def instance_caller(
     return check
 
 
+async def vendor_emitter(request: Request) -> VendorCaller:
+    """Admit the vendor's own credentials."""
+    found = await authenticate(request, Scope.VENDOR)
+    return VendorCaller(f"operator:{found.credential_id}", found.families)
+
+
 async def vendor_caller(request: Request) -> str:
     """Admit the vendor's own credentials; returns the actor's name in the audit log."""
-    found = await authenticate(request, Scope.VENDOR)
-    return f"operator:{found.credential_id}"
+    return (await vendor_emitter(request)).actor
 
 
 def scope_names(scopes: Sequence[Scope]) -> list[str]:

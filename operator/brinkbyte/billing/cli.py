@@ -41,7 +41,7 @@ def serve(
         if (settings.tls_cert is None) != (settings.tls_key is None):
             fail("give both --tls-cert and --tls-key, or neither")
         # Fail with a sentence before the server's own start-up turns it into a traceback.
-        key_files.KeyRing(settings.signing_keys_dir)
+        key_files.KeyRing(settings.signing_keys_dir, key_files.release_roots())
         configure_logging(level=settings.log_level)
         uvicorn.run(
             create_app(settings),
@@ -88,7 +88,10 @@ def keys_signing(
     root: Annotated[Path, typer.Option("--root", help="the root's private key, PEM")],
     number: Annotated[int | None, typer.Option(help="number of the key set")] = None,
 ) -> None:
-    """Make a new signing key of every kind and the root-signed key set; old public keys stay."""
+    """Make a new signing key of every kind and the root-signed key set.
+
+    Old public keys stay until nothing that they signed can be in use any more.
+    """
     with one_sentence_errors():
         made = key_files.make_signing_keys(out, root.read_bytes(), number=number)
         typer.echo(f"{out}: key set {made}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, SecretStr
 
@@ -14,7 +14,13 @@ _MIN_PEPPER_LENGTH = 16
 
 
 class SecretSettings(Settings):
-    """Settings whose secrets may stand in a file named by a ``…_FILE`` variable."""
+    """Settings whose secrets may stand in a file named by a ``…_FILE`` variable.
+
+    Attributes:
+        may_lack: secrets that stay unset when their file is not there.
+    """
+
+    may_lack: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:
@@ -28,6 +34,8 @@ class SecretSettings(Settings):
         for name, field in cls.model_fields.items():
             path = os.environ.get(f"{prefix}{name.upper()}_FILE")
             if path and given.get(name) is None and "SecretStr" in str(field.annotation):
+                if name in cls.may_lack and not Path(path).exists():
+                    continue
                 try:
                     given[name] = Path(path).read_text().strip()
                 except (OSError, UnicodeDecodeError) as error:
@@ -88,6 +96,11 @@ class MigrationSettings(SecretSettings):
         worker_password: password of ``brinkbyte_worker``.
         admin_password: password of ``brinkbyte_admin``.
     """
+
+    # A chart mounts whichever of them the database's Secret has.
+    may_lack: ClassVar[frozenset[str]] = frozenset(
+        {"api_password", "worker_password", "admin_password"}
+    )
 
     migration_database_url: SecretStr
     api_password: SecretStr | None = None

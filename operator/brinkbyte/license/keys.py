@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import Field, ValidationError
@@ -29,6 +30,8 @@ MAX_KEY_BITS: Final = 4096
 PUBLIC_EXPONENT: Final = 65537
 KEY_SET_SECONDS: Final = 800 * 86_400
 """A key set ends 800 days after signing: longer than the longest air-gap bundle (400 days)."""
+MAX_KEYS: Final = 64
+"""Keys of a set at most."""
 _MAX_DOCUMENT_BYTES: Final = 256 * 1024
 
 
@@ -130,7 +133,7 @@ class SigningKey:
         data = pem.encode() if isinstance(pem, str) else pem
         try:
             key = serialization.load_pem_private_key(data, password=None)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise InvalidInputError(
                 "not an unencrypted private key in PEM; create it again with "
                 "`brinkbyte billing keys`",
@@ -167,7 +170,11 @@ class _KeySetPayload(WireModel):
     number: int = Field(ge=1, le=2**53 - 1)
     iat: UnixTime
     exp: UnixTime
-    keys: tuple[PublicJwk, ...] = Field(min_length=1, max_length=64)
+    keys: tuple[PublicJwk, ...] = Field(min_length=1, max_length=MAX_KEYS)
+
+    @property
+    def key_set(self) -> KeySet:
+        return KeySet(self.number, self.iat, self.exp, {key.kid: key for key in self.keys})
 
 
 @dataclass(frozen=True)
@@ -228,6 +235,61 @@ def sign_key_set(
     return {"keys": members, "signed": signed}
 
 
+def _split(document: bytes | str) -> tuple[str, Any]:
+    """Return the signed set and the plain keys of a document."""
+    if len(document) > _MAX_DOCUMENT_BYTES:
+        raise KeySetError("the key set is larger than any of ours", reason="MalformedKeySet")
+    try:
+        outer = json.loads(document)
+        signed, plain = outer["signed"], outer["keys"]
+        jwt.get_unverified_header(signed)
+    except (ValueError, KeyError, TypeError, RecursionError, jwt.PyJWTError):
+        raise KeySetError(
+            "the key set is not a signed key set document; restore it from the billing API",
+            reason="MalformedKeySet",
+        ) from None
+    return signed, plain
+
+
+def _malformed() -> KeySetError:
+    return KeySetError(
+        "the root-signed key set is malformed; upgrade the release or fetch the set again",
+        reason="MalformedKeySet",
+    )
+
+
+def _payload(claims: Mapping[str, Any], plain: object) -> _KeySetPayload:
+    try:
+        payload = _KeySetPayload.model_validate(
+            {**claims, "keys": tuple(_as_wire(key) for key in claims.get("keys", ()))}
+        )
+        for key in payload.keys:
+            key.public_key  # noqa: B018 - building the key is the check
+    except (ValidationError, PermanentError, TypeError, ValueError, AttributeError):
+        raise _malformed() from None
+    if plain != claims["keys"]:
+        raise KeySetError(
+            "the plain keys differ from the root-signed ones: the file was edited; it is fetched "
+            "again from the billing API",
+            reason="UntrustedKeySet",
+        )
+    return payload
+
+
+def parse_key_set(document: bytes | str) -> KeySet:
+    """Read a key set without asking who signed it, for who made it; it proves nothing.
+
+    Raises:
+        KeySetError: reason ``MalformedKeySet`` or ``UntrustedKeySet`` (edited).
+    """
+    signed, plain = _split(document)
+    try:
+        claims = jwt.decode(signed, options={"verify_signature": False}, algorithms=["RS256"])
+    except (jwt.PyJWTError, TypeError, ValueError):
+        raise _malformed() from None
+    return _payload(claims, plain).key_set
+
+
 def verify_key_set(
     document: bytes | str, roots: Mapping[str, PublicJwk], *, now: int, leeway: int = 300
 ) -> KeySet:
@@ -242,17 +304,8 @@ def verify_key_set(
     Raises:
         KeySetError: reason ``MalformedKeySet``, ``UntrustedKeySet`` or ``KeySetExpired``.
     """
-    if len(document) > _MAX_DOCUMENT_BYTES:
-        raise KeySetError("the key set is larger than any of ours", reason="MalformedKeySet")
-    try:
-        outer = json.loads(document)
-        signed, plain = outer["signed"], outer["keys"]
-        header = jwt.get_unverified_header(signed)
-    except (ValueError, KeyError, TypeError, RecursionError, jwt.PyJWTError):
-        raise KeySetError(
-            "the key set is not a signed key set document; restore it from the billing API",
-            reason="MalformedKeySet",
-        ) from None
+    signed, plain = _split(document)
+    header = jwt.get_unverified_header(signed)
     root = roots.get(str(header.get("kid")))
     if root is None or header.get("alg") != "RS256" or header.get("typ") != TokenKind.KEY_SET.typ:
         raise KeySetError(
@@ -267,30 +320,18 @@ def verify_key_set(
             algorithms=["RS256"],
             options={"verify_exp": False, "verify_iat": False, "verify_aud": False},
         )
-        payload = _KeySetPayload.model_validate(
-            {**claims, "keys": tuple(_as_wire(key) for key in claims.get("keys", ()))}
-        )
-        keys = {key.kid: key for key in payload.keys if key.public_key}
     except jwt.InvalidSignatureError:
         raise KeySetError(
             "the root signature of the key set does not verify; it was changed on the way",
             reason="UntrustedKeySet",
         ) from None
-    except (jwt.PyJWTError, ValidationError, PermanentError, TypeError, ValueError):
-        raise KeySetError(
-            "the root-signed key set is malformed; upgrade the release or fetch the set again",
-            reason="MalformedKeySet",
-        ) from None
-    if plain != claims["keys"]:
-        raise KeySetError(
-            "the plain keys differ from the root-signed ones: the file was edited; it is fetched "
-            "again from the billing API",
-            reason="UntrustedKeySet",
-        )
+    except (jwt.PyJWTError, TypeError, ValueError):
+        raise _malformed() from None
+    payload = _payload(claims, plain)
     if now >= payload.exp or payload.iat > now + leeway:
         raise KeySetError(
             "the key set has ended or is not valid yet; check the clock, then connect the site or "
             "import a new bundle",
             reason="KeySetExpired",
         )
-    return KeySet(payload.number, payload.iat, payload.exp, keys)
+    return payload.key_set

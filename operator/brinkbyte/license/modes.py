@@ -92,7 +92,9 @@ def decide_mode(
                 LicenseMode.TRIAL, "TrialActive", f"Trial. Choose a plan at {UPGRADE_URL}"
             )
         return ModeDecision(LicenseMode.ACTIVE, "LicenseValid", "The license is valid")
-    if now < claims.exp + claims.grace_seconds:
+    canceled = claims.subscription.status is SubscriptionStatus.CANCELED
+    # Grace never extends a cancellation, whatever the license says.
+    if now < claims.exp + claims.grace_seconds and not canceled:
         return ModeDecision(
             LicenseMode.GRACE,
             "InGrace",
@@ -102,6 +104,7 @@ def decide_mode(
     return ModeDecision(
         LicenseMode.EXPIRED,
         "TrialEnded" if claims.trial.is_active else "LicenseExpired",
-        "The license has ended: the three longest-registered devices go on with the base models, "
+        f"The {'subscription was canceled' if canceled else 'license has ended'}: the three "
+        "longest-registered devices go on with the base models, "
         f"nothing is deleted. Connect the site, import a new bundle, or renew at {UPGRADE_URL}",
     )

@@ -25,7 +25,8 @@ class EnrollmentRequest(WireModel):
 
     ``proof`` is a JWS of kind enrollment by the instance key over ``{sub: SHA-256 hex of the token,
     iat, exp, jti}``. The same token with the same key may be sent again within its 24 hours: the
-    answer then carries a fresh credential for the same instance.
+    answer is the same credential for the same proof, and a fresh one of the same instance for a
+    new proof, which lets those of before end within 24 hours.
 
     Refusals: 401 ``EnrollmentInvalid``, 410 ``EnrollmentExpired``, 409 ``EnrollmentUsed``, 409
     ``InstanceExists``, 403 ``CustomerMismatch``.
@@ -125,7 +126,11 @@ class Use(OpenWireModel):
 
 
 class DeviceResult(OpenWireModel):
-    """What became of a device. Refused: ``reason`` QuotaExceeded or DeviceConflict."""
+    """What became of a device.
+
+    Refused: ``reason`` QuotaExceeded, DeviceConflict, SubscriptionInactive or TrialEnded. A device
+    whose change of tier is refused stays registered as it was, and the message says so.
+    """
 
     hardware_id: Identifier
     status: Literal["registered", "refused"]
@@ -138,7 +143,7 @@ class CameraResult(OpenWireModel):
     """What became of a camera.
 
     Refused: ``reason`` QuotaExceeded, UnknownPack, CameraConflict, DeviceNotRegistered,
-    TrialEnded, SubscriptionInactive. ``unchanged``: the token held is still the newest.
+    TrialEnded, SubscriptionInactive, Revoked. ``unchanged``: the token held is still the newest.
     """
 
     camera_id: Identifier

@@ -29,6 +29,10 @@ NO_HASH: Final = "0" * 64
 _MAX_HEADER_BYTES: Final = 8192
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Epoch = Annotated[
+    str, Field(pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$")
+]
+"""A UUIDv7 in lower case."""
 
 
 class BatchError(PermanentError):
@@ -48,13 +52,13 @@ class BatchHeader(WireModel):
     model_config = ConfigDict(strict=True)
 
     instance: Identifier
-    epoch: Annotated[str, Field(pattern=r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$")]
+    epoch: Epoch
     batch_no: Annotated[int, Field(ge=1, le=2**53 - 1)]
     count: Annotated[int, Field(ge=1, le=MAX_EVENTS)]
     payload_sha256: Hash = Field(alias="payloadSha256")
     previous_hash: Hash
     chain_hash: Hash
-    follows: str | None = None
+    follows: Epoch | None = None
 
     def to_wire(self) -> dict[str, str | int]:
         """Return the members that are set."""
@@ -161,15 +165,16 @@ def verify_batch_header(token: str, keys: Mapping[str, rsa.RSAPublicKey]) -> Bat
     try:
         claims = jwt.decode(token, key, algorithms=["RS256"])
         header = BatchHeader.model_validate(claims)
+        members = header.to_wire()
+        del members["chainHash"]
+        expected = chain_hash(members, header.previous_hash)
     except jwt.InvalidSignatureError:
         raise BatchError(
             "the signature of the batch does not verify", reason="BadSignature"
         ) from None
     except (jwt.PyJWTError, ValidationError, ValueError, RecursionError):
         raise BatchError("the batch header is malformed", reason="MalformedBatch") from None
-    members = header.to_wire()
-    del members["chainHash"]
-    if chain_hash(members, header.previous_hash) != header.chain_hash:
+    if expected != header.chain_hash:
         raise BatchError("the chain hash is not the header's", reason="ChainMismatch")
     return header
 
@@ -207,7 +212,11 @@ def verify_receipt(
 
 
 class UsageHead(OpenWireModel):
-    """``GET /api/v1/usage/head``: what the ledger holds of this instance; None: nothing yet."""
+    """``GET /api/v1/usage/head``: where this instance's chain goes on; None: nothing yet.
+
+    An instance without an epoch of its own is told the open one of the customer's instance before
+    it: its first batch follows that one.
+    """
 
     server_time: UnixTime
     epoch: str | None = None

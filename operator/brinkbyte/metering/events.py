@@ -14,7 +14,7 @@ from brinkbyte.kit.uuid7 import is_uuid7
 
 MAX_QUANTITY: Final = Decimal(10) ** 15
 MAX_ATTRIBUTES: Final = 16
-QUANTITY_PATTERN: Final = r"^(0|[1-9]\d{0,14})(\.\d{0,8}[1-9])?$"
+QUANTITY_PATTERN: Final = r"^(0|[1-9][0-9]{0,14})(\.[0-9]{0,8}[1-9])?$"
 """Decimal text in its one canonical form: no sign, no exponent, no trailing zeros."""
 
 Name = Annotated[str, Field(min_length=1, max_length=128)]

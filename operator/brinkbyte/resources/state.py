@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from brinkbyte.kit.model import OpenWireModel, WireModel
+from brinkbyte.kit.model import OpenWireModel
 from brinkbyte.license.claims import Identifier, UnixTime
 from brinkbyte.license.modes import LicenseMode
 from brinkbyte.license.wire import Count, CredentialHash, Use

@@ -61,7 +61,7 @@ class History:
             receipts were lost on the way.
         after_head: every batch from the one that follows the head on, in order of sealing.
         unacknowledged: how many batches have no receipt, of any instance.
-        strangers: whether epochs of an earlier instance id are here.
+        strangers: whether epochs of an earlier instance id are here; the head may be one of them.
     """
 
     live: Epoch | None
@@ -90,15 +90,16 @@ class OpenEpoch:
 def decide(head: UsageHead, history: History) -> Continue | OpenEpoch:
     """Tell whether our chain continues from the server's head without a break.
 
-    Reasons for a new epoch: ``First``, ``NewInstance``, ``NewDatabase`` (nothing here, something
-    there), ``HeadAhead`` (the server has batches of our epoch that we do not: this database was
-    restored), ``ChainBroken`` (the head is in no chain of ours, or what would follow is gone).
+    Reasons for a new epoch: ``First``, ``NewInstance`` (enrolled again over this database),
+    ``NewDatabase`` (nothing here, something there), ``HeadAhead`` (the server has batches of our
+    epoch that we do not: this database was restored), ``ChainBroken`` (the head is in no chain of
+    ours, or what would follow is gone).
     """
     live = history.live
     if live is None:
-        if head.epoch is not None:
-            return OpenEpoch("NewDatabase")
-        return OpenEpoch("NewInstance" if history.strangers else FIRST)
+        if history.strangers:
+            return OpenEpoch("NewInstance")
+        return OpenEpoch(FIRST if head.epoch is None else "NewDatabase")
     tip = _tip(head, history.after_head)
     last = history.live_last
     if tip is None:
@@ -199,17 +200,17 @@ async def history_after(conn: AsyncConnection[Any], instance: str, head: UsageHe
 
 # What the server lacks of our acknowledged batches is sealed again too: it was restored, and the
 # chain that led there is gone. A batch with the head's own number and another hash counts as lost.
+# After enrolling again the head is the last of the instance before.
 _SUPERSEDED: Final = """
 CREATE TEMPORARY TABLE superseded ON COMMIT DROP AS
 SELECT batch.epoch, batch.batch_no, batch.first_id, batch.count
 FROM usage_batches AS batch JOIN usage_epochs AS epoch USING (epoch)
-LEFT JOIN usage_epochs AS head ON head.epoch::text = %(epoch)s AND head.instance = %(instance)s
+LEFT JOIN usage_epochs AS head ON head.epoch::text = %(epoch)s
 WHERE batch.acknowledged_at IS NULL
-   OR (batch.instance = %(instance)s
-       AND (%(epoch)s::text IS NULL
-            OR (epoch.number, batch.batch_no) > (head.number, %(batch_no)s::bigint)
-            OR (epoch.number = head.number AND batch.batch_no = %(batch_no)s::bigint
-                AND batch.chain_hash <> %(hash)s)))
+   OR (batch.instance = %(instance)s AND %(epoch)s::text IS NULL)
+   OR (epoch.number, batch.batch_no) > (head.number, %(batch_no)s::bigint)
+   OR (epoch.number = head.number AND batch.batch_no = %(batch_no)s::bigint
+       AND batch.chain_hash <> %(hash)s)
 """
 _UNSEAL: Final = """
 UPDATE usage_events AS event SET epoch = NULL, batch_no = NULL FROM superseded

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import jwt
@@ -82,7 +84,7 @@ class Site:
 
     def proof(self, subject: str, **more: Any) -> str:
         now = int(self.clock())
-        claims = {"sub": subject, "iat": now, "exp": now + 300, "jti": "one", **more}
+        claims = {"sub": subject, "iat": now, "exp": now + 300, "jti": str(uuid4()), **more}
         return jwt.encode(
             {k: v for k, v in claims.items() if v is not None},
             self.key.private_key,
@@ -212,8 +214,8 @@ class Site:
         return found
 
 
-def raw_batch(site: Site, payload: bytes, count: int) -> bytes:
-    """Sign any payload, as a broken or hostile instance could."""
+def raw_batch(site: Site, payload: bytes, count: int, **more: Any) -> bytes:
+    """Sign any payload and header, as a broken or hostile instance could."""
     site.epoch = site.epoch or event_id(site.clock() * 1000)
     members: dict[str, Any] = {
         "instance": site.instance_id,
@@ -222,8 +224,12 @@ def raw_batch(site: Site, payload: bytes, count: int) -> bytes:
         "count": count,
         "payloadSha256": sha256_hex(payload),
         "previousHash": site.last_hash,
+        "chainHash": NO_HASH,
+        **more,
     }
-    members["chainHash"] = chain_hash(members, site.last_hash)
+    hashed = {name: value for name, value in members.items() if name != "chainHash"}
+    with suppress(ValueError):  # what has no canonical form has no hash either
+        members["chainHash"] = chain_hash(hashed, site.last_hash)
     token = jwt.encode(
         members,
         site.key.private_key,

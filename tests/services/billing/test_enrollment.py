@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from brinkbyte.kit.errors import PermanentError
 from brinkbyte.license.claims import CameraClaims, LicenseClaims
 from brinkbyte.license.keys import load_roots, public_jwk, verify_key_set
 from brinkbyte.license.tokens import verify
@@ -54,6 +56,81 @@ async def test_same_token_and_key_again_is_the_same_instance_with_a_fresh_creden
         site.credential = credential
         assert (await site.tokens()).status_code == 200
     assert len(customer.query("SELECT 1 FROM instances")) == 1
+    # As in a rotation: the one of before ends within a day, and the log tells of it.
+    actions = customer.query("SELECT action FROM audit_log ORDER BY id")
+    assert [row["action"] for row in actions][-1] == "enrollment.repeated"
+    customer.clock.advance(hours=24, seconds=1)
+    site.credential = first["credential"]
+    assert reason(await site.tokens()) == (401, "CredentialExpired")
+    site.credential = second["credential"]
+    assert (await site.tokens()).status_code == 200
+
+
+async def test_same_proof_again_makes_nothing_new(customer: Billing) -> None:
+    site, token = new_site(customer), await customer.token()
+    body = site.enrollment(token)
+    answers = await asyncio.gather(
+        *(customer.http.post("/api/v1/enrollments", json=body) for _ in range(4))
+    )
+    assert {a.status_code for a in answers} == {201}
+    first = answers[0].json()
+    keys = ("instanceId", "credential", "credentialExpiresAt")
+    assert {tuple(a.json()[k] for k in keys) for a in answers} == {tuple(first[k] for k in keys)}
+    assert len(customer.query("SELECT 1 FROM credentials WHERE kind = 'instance'")) == 1
+    # What was rotated away stays so, whoever sends the old proof again.
+    site.credential = first["credential"]
+    await site.rotate()
+    replayed = (await customer.http.post("/api/v1/enrollments", json=body)).json()
+    assert replayed["credential"] == first["credential"]
+    assert replayed["credentialExpiresAt"] < first["credentialExpiresAt"]
+    assert len(customer.query("SELECT 1 FROM credentials WHERE kind = 'instance'")) == 2
+
+
+async def test_one_token_and_two_keys_at_once_make_one_instance(customer: Billing) -> None:
+    token = await customer.token()
+    sites = [
+        Site(customer.http, CUSTOMER, customer.clock, key=key_pair(number)) for number in range(4)
+    ]
+    answers = await asyncio.gather(*(site.enroll(token) for site in sites))
+    assert sorted(a.status_code for a in answers) == [201, 409, 409, 409]
+    assert {reason(a)[1] for a in answers if a.status_code == 409} == {"EnrollmentUsed"}
+    assert len(customer.query("SELECT 1 FROM instances")) == 1
+    assert len(customer.query("SELECT 1 FROM credentials WHERE kind = 'instance'")) == 1
+
+
+async def test_revoked_credentials_leave_the_instance_and_its_seats(
+    customer: Billing,
+) -> None:
+    site, token = new_site(customer), await customer.token()
+    await site.enroll(token)
+    before = await site.inventory([device(1)], [camera(1)])
+    async with customer.admin() as admin:
+        assert await admin.revoke_credentials(site.instance_id) == 2
+        assert await admin.revoke_credentials(site.instance_id) == 0
+        with pytest.raises(PermanentError, match="no instance"):
+            await admin.revoke_credentials("inst-x")
+    assert reason(await site.tokens()) == (401, "CredentialRevoked")
+    # Nor does the token that made it make another one.
+    assert reason(await site.enroll(token)) == (401, "EnrollmentInvalid")
+    assert customer.query("SELECT ended_at FROM instances") == [{"ended_at": None}]
+    again = new_site(customer)
+    await again.enroll(await customer.token())
+    after = await again.inventory([device(1)], [camera(1)])
+    assert after["cameras"][0]["seat"] == before["cameras"][0]["seat"]
+    rows = customer.query("SELECT action, subject FROM audit_log WHERE actor = 'cli' ORDER BY id")
+    assert ("credential.revoked", site.instance_id) in [(r["action"], r["subject"]) for r in rows]
+
+
+async def test_revoked_enrollment_token_enrolls_nobody(customer: Billing) -> None:
+    token = await customer.token()
+    async with customer.admin() as admin:
+        (listed,) = await admin.list_enrollments(CUSTOMER)
+        await admin.revoke_enrollment(CUSTOMER, listed["credential_id"])
+        with pytest.raises(PermanentError, match="revoked already"):
+            await admin.revoke_enrollment(CUSTOMER, listed["credential_id"])
+    assert reason(await new_site(customer).enroll(token)) == (401, "EnrollmentInvalid")
+    rows = customer.query("SELECT subject FROM audit_log WHERE action = 'enrollment.revoked'")
+    assert [row["subject"] for row in rows] == [str(listed["credential_id"])]
 
 
 async def test_same_token_with_another_key_is_used(customer: Billing) -> None:

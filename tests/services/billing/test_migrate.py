@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -46,6 +47,38 @@ def test_killed_half_way_is_finished_by_the_next_run(
         row = connection.execute("SELECT to_regclass('x'), max(number) FROM schema_migrations")
         assert row.fetchone() == (None, 2)
     assert migrate(empty) == [m.name for m in migrations()[2:]]
+
+
+def test_rows_of_an_earlier_release_are_brought_along(
+    empty: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = migrations()[:4]
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "migrations", lambda: earlier)
+        migrate(empty)
+    with psycopg.connect(empty) as connection:
+        connection.execute(
+            "INSERT INTO billing_customers VALUES ('acme', 'Acme', '{}', now(), now())"
+        )
+        connection.execute(
+            "INSERT INTO subscriptions VALUES ('acme', gen_random_uuid(), '{}', 'canceled', now(), "
+            "NULL, NULL, now(), '2026-11-20T10:00:00Z')"
+        )
+        connection.execute(
+            "INSERT INTO devices VALUES ('acme', 'd1', 'u', 'hw', 'managed', '', now(), now(), ''),"
+            "('acme', 'd2', 'u', 'hw', 'basic', '', now(), NULL, '')"
+        )
+    migrate(empty)
+    with psycopg.connect(empty) as connection:
+        (end,) = connection.execute("SELECT hard_end FROM subscriptions").fetchone()  # type: ignore[misc]  # one row
+        assert end == datetime(2026, 11, 21, tzinfo=UTC)
+        tiers = connection.execute("SELECT registered_tier FROM devices ORDER BY name").fetchall()
+        assert tiers == [("managed",), (None,)]
+        forced = connection.execute(
+            "SELECT bool_and(relforcerowsecurity) FROM pg_class "
+            "WHERE relname IN ('subscriptions', 'devices')"
+        )
+        assert forced.fetchone() == (True,)
 
 
 def test_edited_migration_is_refused(empty: str) -> None:

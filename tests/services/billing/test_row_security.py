@@ -15,12 +15,12 @@ from services.billing.site import Site, camera, device, key_pair
 from support.billing import CUSTOMER, DEFAULT_TERMS, PASSWORDS
 from support.postgres import PostgresServer
 
-NOT_TENANT_TABLES = {"schema_migrations", "operator_credentials"}
+NOT_TENANT_TABLES = {"schema_migrations", "operator_credentials", "own_audit_log"}
 TENANT_TABLES = """
     SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relispartition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p')
-    AND c.relname NOT IN ('schema_migrations', 'operator_credentials')
+    AND c.relname NOT IN ('schema_migrations', 'operator_credentials', 'own_audit_log')
 """
 
 
@@ -123,7 +123,8 @@ def test_nothing_is_granted_to_everybody(catalog: Any) -> None:
 def test_ledger_can_be_added_to_but_not_changed(catalog: Any) -> None:
     changed = catalog(
         "SELECT t.name, r.rolname FROM unnest(ARRAY['usage_events', 'usage_batches', 'audit_log', "
-        "'seat_history']) AS t(name) CROSS JOIN pg_roles r WHERE r.rolname = ANY(%s) "
+        "'own_audit_log', 'seat_history']) AS t(name) CROSS JOIN pg_roles r "
+        "WHERE r.rolname = ANY(%s) "
         "AND has_table_privilege(r.oid, t.name, 'UPDATE, DELETE, TRUNCATE')",
         list(LOGIN_ROLES),
     )

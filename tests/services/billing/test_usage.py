@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
+from brinkbyte.billing.app import create_app
+from brinkbyte.billing.auth import InstanceCaller
+from brinkbyte.billing.migrate import API
+from brinkbyte.billing.settings import ServerSettings
+from brinkbyte.billing.usage.service import ingest
+from brinkbyte.kit.problem import ProblemError
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.metering.batches import NO_HASH, seal
 from services.billing.conftest import Billing
 from services.billing.site import Site, event_id, key_pair, raw_batch, reason
-from support.billing import CUSTOMER, DEFAULT_TERMS
+from support.billing import CUSTOMER, DEFAULT_TERMS, PEPPER
 
 
 def ledger(billing: Billing) -> Counter[str]:
@@ -181,6 +189,109 @@ async def test_epoch_follows_that_of_the_instance_before(acme: Site, billing: Bi
     }
 
 
+async def test_enrolled_again_the_chain_goes_on_from_the_instance_before(
+    acme: Site, billing: Billing
+) -> None:
+    await acme.report([acme.event()], billing.keys)
+    again = Site(billing.http, CUSTOMER, billing.clock, key=key_pair(1))
+    await again.enroll(await billing.token())
+    head = await again.head()
+    assert (head["epoch"], head["batchNo"], head["chainHash"]) == (acme.epoch, 1, acme.last_hash)
+    for more in ({}, {"follows": str(uuid7())}):
+        answer = await again.send(again.seal([again.event()], previous_hash=NO_HASH, **more))
+        assert reason(answer) == (409, "EpochConflict")
+    again.last_hash = head["chainHash"]
+    await again.report([again.event()], billing.keys, follows=head["epoch"])
+    states = {str(r["epoch"]): r["state"] for r in billing.query("SELECT * FROM usage_epochs")}
+    assert states == {acme.epoch: "closed", again.epoch: "open"}
+    assert (await again.head())["epoch"] == again.epoch
+    assert not any(
+        r["clone_alarm_at"] for r in billing.query("SELECT clone_alarm_at FROM instances")
+    )
+
+
+async def test_epochs_that_older_instances_left_open_close_together(
+    acme: Site, billing: Billing
+) -> None:
+    await acme.report([acme.event()], billing.keys)
+    second = Site(billing.http, CUSTOMER, billing.clock, key=key_pair(1))
+    await second.enroll(await billing.token())
+    second.last_hash = acme.last_hash
+    await second.report([second.event()], billing.keys, follows=acme.epoch)
+    # As earlier releases left it.
+    billing.query("UPDATE usage_epochs SET state = 'open', closed_at = NULL")
+    third = Site(billing.http, CUSTOMER, billing.clock, key=key_pair(2))
+    await third.enroll(await billing.token())
+    head = await third.head()
+    assert head["epoch"] == second.epoch
+    third.last_hash = head["chainHash"]
+    await third.report([third.event()], billing.keys, follows=head["epoch"])
+    rows = billing.query("SELECT epoch, state FROM usage_epochs WHERE state = 'open'")
+    assert [str(row["epoch"]) for row in rows] == [third.epoch]
+
+
+async def test_instance_that_ends_while_its_batch_waits_opens_no_epoch(
+    acme: Site, billing: Billing
+) -> None:
+    caller = InstanceCaller(CUSTOMER, acme.instance_id, uuid4(), frozenset({"vision"}))
+    batch = acme.seal([acme.event()])
+    await acme.call("DELETE", "/api/v1/instance")
+    with pytest.raises(ProblemError) as refused:
+        await ingest(billing.context, caller, batch.to_wire())
+    assert refused.value.reason == "InstanceEnded"
+    assert billing.query("SELECT 1 FROM usage_epochs") == []
+
+
+async def test_two_servers_get_the_same_batch_at_once(acme: Site, billing: Billing) -> None:
+    settings = ServerSettings(
+        database_url=SecretStr(billing.dsn(API)),
+        pepper=SecretStr(PEPPER),
+        signing_keys_dir=billing.directory / "keys",
+        pool_size=4,
+    )
+    app = create_app(settings, clock=billing.clock)
+    async with app.router.lifespan_context(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://other") as http:
+            other = Site(http, CUSTOMER, billing.clock, credential=acme.credential)
+            for _ in range(5):
+                batch = acme.seal([acme.event() for _ in range(50)])
+                sent = [site.send(batch) for site in (acme, other) for _ in range(3)]
+                answers = await asyncio.gather(*sent)
+                assert {a.status_code for a in answers} == {200}
+                assert len({a.content for a in answers}) == 1
+                acme.batch_no, acme.last_hash = batch.header.batch_no, batch.header.chain_hash
+    assert len(ledger(billing)) == 250
+    assert max(ledger(billing).values()) == 1
+    assert used(billing) == 250
+
+
+async def test_first_and_last_millisecond_of_a_month(acme: Site, billing: Billing) -> None:
+    today = datetime.fromtimestamp(billing.clock.now, UTC)
+    this = today.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    turn = int(this.timestamp() * 1000)
+    events = [acme.event(id=event_id(turn + offset)) for offset in (-1, 0)]
+    claims = await acme.report(events, billing.keys)
+    assert claims.quarantined == ()
+    rows = billing.query(
+        "SELECT id::text, tableoid::regclass::text AS part FROM usage_events ORDER BY id"
+    )
+    last = this - timedelta(days=1)
+    assert [(row["id"], row["part"]) for row in rows] == [
+        (events[0].id, f"usage_events_{last:%Y%m}"),
+        (events[1].id, f"usage_events_{this:%Y%m}"),
+    ]
+    # The very last id of a month, and the very first of the next.
+    edges = [str(UUID(int=(turn << 80) - 1)), str(UUID(int=turn << 80))]
+    found = billing.query(
+        "SELECT first_uuid7(to_timestamp(%s::numeric / 1000)) AS first, "
+        "%s::uuid < first_uuid7(to_timestamp(%s::numeric / 1000)) AS before",
+        turn, edges[0], turn,
+    )[0]  # fmt: skip
+    assert found["before"]
+    assert edges[1] <= str(found["first"])
+
+
 async def test_restored_ledger_takes_the_batches_again(acme: Site, billing: Billing) -> None:
     batches = []
     for _ in range(3):
@@ -304,10 +415,10 @@ async def test_batch_of_another_instance_is_refused(acme: Site) -> None:
     assert reason(answer) == (403, "WrongInstance")
 
 
-@pytest.mark.parametrize("follows", ["x", "", "same"])
-async def test_follows_must_be_another_epoch(acme: Site, follows: str) -> None:
-    batch = acme.seal([acme.event()])
-    bad = acme.seal([acme.event()], follows=batch.header.epoch if follows == "same" else follows)
+@pytest.mark.parametrize("follows", ["x", "", "same", "\ud800", "\0", 1, str(uuid4())])
+async def test_follows_must_be_another_epoch(acme: Site, follows: Any) -> None:
+    payload = acme.seal([acme.event()]).payload
+    bad = raw_batch(acme, payload, 1, follows=acme.epoch if follows == "same" else follows)
     assert reason(await acme.send(bad)) == (422, "MalformedBatch")
 
 
@@ -386,12 +497,13 @@ async def test_gauges_are_averaged_by_day_and_repeat_the_last(acme: Site, billin
 async def test_report_of_the_vendors_own_services(billing: Billing) -> None:
     await billing.customer(CUSTOMER, {"plans": {"platform": "standard"}})
     async with billing.admin() as admin:
-        credential = await admin.create_operator("platform")
+        credential = await admin.create_operator("platform", ["platform"])
     site = Site(billing.http, CUSTOMER, billing.clock, credential=credential)
     events = [site.event(meter="platform.llm_tokens", quantity="600000") for _ in range(2)]
+    foreign = site.event()
     body = {
         "customerId": CUSTOMER,
-        "events": [*(event.to_wire() for event in events), {"id": "x"}],
+        "events": [*(event.to_wire() for event in events), {"id": "x"}, foreign.to_wire()],
     }
 
     async def report() -> httpx.Response:
@@ -400,7 +512,10 @@ async def test_report_of_the_vendors_own_services(billing: Billing) -> None:
     first, second = (await report()).json(), (await report()).json()
     assert (first["accepted"], first["duplicates"]) == (2, 0)
     assert (second["accepted"], second["duplicates"]) == (0, 2)
-    assert first["quarantined"] == [{"id": "event-2", "reason": "InvalidEvent"}]
+    assert first["quarantined"] == [
+        {"id": "event-2", "reason": "InvalidEvent"},
+        {"id": foreign.id, "reason": "WrongFamily"},
+    ]
     async with billing.admin() as admin:
         _, lines = await admin.cost(CUSTOMER)
     assert {line.line: str(line.amount) for line in lines} == {

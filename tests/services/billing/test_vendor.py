@@ -181,7 +181,24 @@ async def test_server_serves_https(postgres_server: PostgresServer) -> None:
         remove_billing_api(api)
 
 
+async def test_revoked_operator_credential_opens_nothing(
+    vendor: httpx.AsyncClient, billing: Billing
+) -> None:
+    async with billing.admin() as admin:
+        (own,) = await admin.list_operators()
+        await admin.revoke_operator(own["credential_id"])
+    answer = await vendor.post("/api/customers", json={"customerId": CUSTOMER, "name": "Acme"})
+    assert reason(answer) == (401, "CredentialRevoked")
+    rows = billing.query("SELECT action, subject FROM own_audit_log ORDER BY id")
+    assert [(r["action"], r["subject"]) for r in rows] == [
+        ("operator.created", str(own["credential_id"])),
+        ("operator.revoked", str(own["credential_id"])),
+    ]
+
+
 # The command line.
+
+CREATE = ("admin", "customer", "create", "--id", "acme", "--name", "Acme")
 
 
 @pytest.fixture
@@ -246,11 +263,23 @@ def test_customer_from_nothing_to_cost(run: Any, tmp_path: Path) -> None:
     out = run("admin", "enrollment", "create", "--customer", "acme", "-o", "json")
     assert json.loads(out)["token"].startswith("bbe_")
     assert run("admin", "enrollment", "create", "--customer", "acme").startswith("bbe_")
-    assert run("admin", "operator", "create", "--name", "me").startswith("bbv_")
+    assert run("admin", "operator", "create", "--name", "me", "--family", "fleet").startswith(
+        "bbv_"
+    )
     assert json.loads(run("admin", "cost", "--customer", "acme", "-o", "json"))["total"] == "0.00"
     assert "total" in run("admin", "cost", "--customer", "acme")
     assert json.loads(run("admin", "ledger", "--customer", "acme", "--json"))["events"] == []
     assert "0 events" in run("admin", "ledger", "--customer", "acme")
+    tokens = json.loads(run("admin", "enrollment", "list", "--customer", "acme", "-o", "json"))
+    assert len(tokens) == 2
+    assert "CREATED" in run("admin", "enrollment", "list", "--customer", "acme")
+    gone = tokens[0]["credential_id"]
+    assert "revoked" in run("admin", "enrollment", "revoke", "--customer", "acme", gone)
+    (own,) = json.loads(run("admin", "operator", "list", "-o", "json"))
+    assert (own["name"], own["families"]) == ("me", ["fleet"])
+    assert "fleet" in run("admin", "operator", "list")
+    assert "revoked" in run("admin", "operator", "revoke", own["credential_id"])
+    assert "revoked already" in run("admin", "operator", "revoke", own["credential_id"], fails=True)
     assert json.loads(run("admin", "instances", "list", "-o", "json")) == []
     assert "CUSTOMER" in run("admin", "instances", "list")
     assert "revoked" in run("admin", "revoke", "--customer", "acme", "--reason", "x")
@@ -262,6 +291,10 @@ def test_customer_from_nothing_to_cost(run: Any, tmp_path: Path) -> None:
     [
         (["admin", "enrollment", "create", "--customer", "nobody"], "UnknownCustomer"),
         (["admin", "instances", "free", "inst-x"], "UnknownInstance"),
+        (["admin", "instances", "revoke-credentials", "inst-x"], "UnknownInstance"),
+        (["admin", "operator", "create", "--name", "x", "--family", "x"], "UnknownFamily"),
+        ([*CREATE, "--flag", "ofline_mode=false"], "offline_mode"),
+        ([*CREATE, "--flag", "offline_mode=no"], "true or"),
         (["admin", "customer", "create", "--id", "a b", "--name", "x"], "customer_id"),
         (["admin", "subscription", "set", "--customer", "x", "--quantity", "a=b"], "quantity"),
         (["admin", "subscription", "set", "--customer", "x", "--terms", "/nothing"], "/nothing"),

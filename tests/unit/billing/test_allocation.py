@@ -42,7 +42,7 @@ def bought(**more: Any) -> Bought:
         "sku_of": {"base": "base", "trial": "trial", "a": "pa", "b": "pb", "u": "pu", "t": "pt"},
         **more,
     }
-    return Bought(**given_)
+    return Bought(kept=given_.pop("kept", given_["active"]), **given_)
 
 
 def device(number: int, **more: Any) -> Device:
@@ -85,11 +85,11 @@ def check(result: Allocation, what: Bought, cameras: list[Camera], now: int) -> 
     """Assert what must always hold."""
     live = result.live_seats
     modes = Counter(seat.mode for seat in result.seats.values())
-    assert modes[CameraMode.BASE] <= max(what.base_seats, 0) or not what.active
-    assert modes[CameraMode.TRIAL] <= max(what.trial_seats, 0) or not what.active
+    assert modes[CameraMode.BASE] <= max(what.base_seats, 0) or not what.kept
+    assert modes[CameraMode.TRIAL] <= max(what.trial_seats, 0) or not what.kept
     packs = Counter(pack for seat in result.seats.values() for pack in seat.packs)
     for pack, limit in what.packs.items():
-        assert packs[pack] <= limit or not what.active
+        assert packs[pack] <= limit or not what.kept
     assert set(result.camera_decisions) == {camera.name for camera in cameras}
     registered = {d.hardware_id for d in result.devices.values() if d.registered_at is not None}
     for one in cameras:
@@ -129,15 +129,16 @@ cameras_strategy = st.lists(
     unique_by=lambda c: c.name,
 )
 bought_strategy = st.builds(
-    lambda active, base, trial, a, devices, revoked: bought(
-        active=active,
+    lambda stands, base, trial, a, devices, revoked: bought(
+        active=stands == "active",
+        kept=stands != "ended",
         base_seats=base,
         trial_seats=trial,
         packs={"a": a, "b": 1},
         device_limit=devices,
         revoked=revoked,
     ),
-    st.sampled_from([True, True, True, False]),
+    st.sampled_from(["active", "active", "grace", "ended"]),
     st.integers(0, 4),
     st.integers(0, 2),
     st.integers(0, 3),
@@ -222,6 +223,27 @@ def test_seat_moves_only_to_a_registered_device() -> None:
     after = run([camera(0, hardware_id="hw9")], before)
     assert after.camera_decisions["c0"].reason == "DeviceNotRegistered"
     assert after.seats["cam0"].hardware_id == "hw0"
+
+
+def test_in_grace_holders_keep_and_nothing_is_added() -> None:
+    before = run([camera(0, packs=("a",)), camera(1)])
+    grace = bought(active=False, kept=True)
+    wanted = [
+        camera(0, hardware_id="hw1"),
+        camera(1, packs=("a",)),
+        camera(2),
+    ]
+    after = run(wanted, before, grace, devices=[device(0), device(1), device(2)])
+    reasons = [after.camera_decisions[c.name].reason for c in wanted]
+    # Less, or elsewhere, is always possible.
+    assert reasons == ["Issued", "SubscriptionInactive", "SubscriptionInactive"]
+    assert (after.seats["cam0"].hardware_id, after.seats["cam0"].packs) == ("hw1", ())
+    assert after.seats["cam1"].packs == ()
+    assert [after.device_decisions[f"d{n}"].accepted for n in range(3)] == [True, True, False]
+    # A switch to the other mode is more.
+    trial = run([camera(1, mode=CameraMode.TRIAL)], before, grace)
+    assert not trial.camera_decisions["c1"].accepted
+    assert trial.seats["cam1"].mode is CameraMode.BASE
 
 
 def test_bigger_site_is_decided_in_no_time() -> None:

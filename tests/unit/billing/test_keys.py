@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from typer.testing import CliRunner
 
 from brinkbyte.billing.cli import app
 from brinkbyte.billing.licenses.keys import (
+    RETIRED_SECONDS,
     KeyDirectoryError,
     KeyRing,
     import_key_set,
@@ -20,11 +25,24 @@ from brinkbyte.billing.licenses.keys import (
     sign_public_keys,
 )
 from brinkbyte.license.claims import VENDOR_KINDS, TokenKind
-from brinkbyte.license.keys import KeySetError, SigningKey, load_roots, verify_key_set
+from brinkbyte.license.keys import (
+    MAX_KEYS,
+    KeySetError,
+    PublicJwk,
+    SigningKey,
+    load_roots,
+    verify_key_set,
+)
 from brinkbyte.trust import load_release_roots, parse_roots
 
 pytestmark = pytest.mark.unit
 NOW = 1_800_000_000
+DAY = 86_400
+UNSIGNED = jwt.encode({"number": "x", "keys": [1]}, "k" * 32, algorithm="HS256")
+
+
+def ring_of(keys: Path, roots: Mapping[str, PublicJwk] | None = None) -> KeyRing:
+    return KeyRing(keys, roots, clock=lambda: NOW)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +79,7 @@ def test_source_tree_carries_no_root() -> None:
 
 
 def test_signing_keys_are_one_a_kind_and_signed_by_the_root(root: Path, keys: Path) -> None:
-    ring = KeyRing(keys)
+    ring = ring_of(keys)
     found = verify_key_set(
         (keys / "jwks.json").read_bytes(),
         load_roots((root / "roots.json").read_bytes()),
@@ -76,13 +94,108 @@ def test_signing_keys_are_one_a_kind_and_signed_by_the_root(root: Path, keys: Pa
 
 
 def test_rotation_keeps_the_old_public_keys(root: Path, keys: Path) -> None:
-    old = KeyRing(keys)
+    old = ring_of(keys)
     assert make_signing_keys(keys, (root / "root.pem").read_bytes(), now=NOW) == 2
-    new = KeyRing(keys)
+    new = ring_of(keys)
     assert set(old.public) < set(new.public)
     assert new.key(TokenKind.LICENSE).kid != old.key(TokenKind.LICENSE).kid
     with pytest.raises(KeyDirectoryError, match="higher"):
         make_signing_keys(keys, (root / "root.pem").read_bytes(), number=2)
+
+
+def kids(keys: Path) -> set[str]:
+    return {key["kid"] for key in json.loads((keys / "jwks.json").read_text())["keys"]}
+
+
+def test_old_public_keys_go_when_nothing_they_signed_is_left(root: Path, keys: Path) -> None:
+    pem, first = (root / "root.pem").read_bytes(), kids(keys)
+    retired = NOW + 300 * DAY
+    # In use until the rotation: their time starts only now.
+    make_signing_keys(keys, pem, now=retired)
+    assert first < kids(keys)
+    make_signing_keys(keys, pem, now=retired + RETIRED_SECONDS - 1)
+    assert first < kids(keys)
+    make_signing_keys(keys, pem, now=retired + RETIRED_SECONDS)
+    assert not first & kids(keys)
+    assert len(kids(keys)) == 15
+    # Without its note a key counts as in use until now.
+    (keys / "retired.json").unlink()
+    before = kids(keys)
+    make_signing_keys(keys, pem, now=retired + 2 * RETIRED_SECONDS)
+    assert before < kids(keys)
+
+
+def test_more_keys_than_verifiers_accept_are_refused(
+    root: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MAX_KEYS >= 60
+    monkeypatch.setattr("brinkbyte.billing.licenses.keys.MAX_KEYS", 9)
+    before = (keys / "jwks.json").read_bytes()
+    with pytest.raises(KeyDirectoryError, match="at most 9"):
+        make_signing_keys(keys, (root / "root.pem").read_bytes(), now=NOW)
+    assert (keys / "jwks.json").read_bytes() == before
+    ring_of(keys)
+
+
+def test_rotation_killed_after_the_set_keeps_what_goes_on_signing(root: Path, keys: Path) -> None:
+    pem, old = (root / "root.pem").read_bytes(), kids(keys)
+    private = {path.name: path.read_bytes() for path in keys.glob("*.pem")}
+    make_signing_keys(keys, pem, now=NOW)
+    for name, data in private.items():
+        (keys / name).write_bytes(data)
+    make_signing_keys(keys, pem, now=NOW + 400 * DAY)
+    make_signing_keys(keys, pem, now=NOW + RETIRED_SECONDS + DAY)
+    assert old < kids(keys)
+
+
+def test_set_that_no_root_of_the_release_signed_is_refused(root: Path, keys: Path) -> None:
+    roots = load_roots((root / "roots.json").read_bytes())
+    assert ring_of(keys, roots).number == 1
+    other = SigningKey.generate()
+    with pytest.raises(KeyDirectoryError, match="not signed by a root key"):
+        ring_of(keys, {other.kid: other.jwk})
+    document = json.loads((keys / "jwks.json").read_text())
+    document["keys"] = document["keys"][:4]
+    (keys / "jwks.json").write_text(json.dumps(document))
+    for known in (roots, None):
+        with pytest.raises(KeyDirectoryError, match="edited"):
+            ring_of(keys, known)
+
+
+EC_KEY = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+    Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("jwks.json", b""),
+        ("jwks.json", b"\xff"),
+        ("jwks.json", b"[" * 9_000),
+        ("jwks.json", b'{"signed": 1, "keys": []}'),
+        ("jwks.json", f'{{"signed": "{UNSIGNED}", "keys": [1]}}'.encode()),
+        ("license.pem", b"\x00"),
+        ("license.pem", EC_KEY),
+        ("license.pem", None),
+    ],
+)
+def test_malformed_new_files_leave_the_old_keys_in_force(
+    keys: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None
+) -> None:
+    ring = ring_of(keys)
+    before = ring.key(TokenKind.LICENSE).kid
+    monkeypatch.setattr("brinkbyte.billing.licenses.keys._RELOAD_SECONDS", 0.0)
+    good = (keys / name).read_bytes()
+    (keys / name).unlink()
+    if content is not None:
+        (keys / name).write_bytes(content)
+    ring.refresh()
+    assert (ring.number, ring.key(TokenKind.LICENSE).kid) == (1, before)
+    assert ring.document["keys"]
+    (keys / name).write_bytes(good)
+    ring.refresh()
+    assert ring.number == 1
 
 
 def test_set_signed_offline_is_taken_in_only_if_it_fits(root: Path, keys: Path) -> None:
@@ -100,7 +213,7 @@ def test_set_signed_offline_is_taken_in_only_if_it_fits(root: Path, keys: Path) 
     foreign = (keys / "license.pem").read_bytes()
     with pytest.raises(KeySetError, match="not signed by a root key"):
         take(sign_public_keys(foreign, public, number=8, now=NOW))
-    assert KeyRing(keys).number == 7
+    assert ring_of(keys).number == 7
 
 
 @pytest.mark.parametrize(
@@ -109,9 +222,10 @@ def test_set_signed_offline_is_taken_in_only_if_it_fits(root: Path, keys: Path) 
         ("license.pem", None, "cannot read"),
         ("license.pem", "x", "not an unencrypted private key"),
         ("jwks.json", None, "cannot read"),
-        ("jwks.json", "{", "cannot read"),
-        ("jwks.json", "{}", "not a root-signed key set"),
-        ("jwks.json", '{"signed": "x"}', "not a root-signed key set"),
+        ("jwks.json", "{", "not a signed key set"),
+        ("jwks.json", "{}", "not a signed key set"),
+        ("jwks.json", '{"signed": "x"}', "not a signed key set"),
+        ("jwks.json", f'{{"signed": "{UNSIGNED}", "keys": []}}', "malformed"),
     ],
 )
 def test_directory_that_does_not_fit_is_refused(
@@ -121,13 +235,13 @@ def test_directory_that_does_not_fit_is_refused(
     if content is not None:
         (keys / name).write_text(content)
     with pytest.raises(KeyDirectoryError, match=named):
-        KeyRing(keys)
+        ring_of(keys)
 
 
 def test_private_key_outside_the_set_is_refused(keys: Path) -> None:
     (keys / "seats.pem").write_bytes(SigningKey.generate().to_pem())
     with pytest.raises(KeyDirectoryError, match="lacks the public half of seats"):
-        KeyRing(keys)
+        ring_of(keys)
 
 
 def test_key_commands(root: Path, tmp_path: Path) -> None:

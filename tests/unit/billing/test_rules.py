@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from brinkbyte.billing.licenses.issue import Issued, end_of, must_issue, next_sequence
 from brinkbyte.billing.quotas.service import gauge_mean
-from brinkbyte.billing.settings import ServerSettings
+from brinkbyte.billing.settings import MigrationSettings, ServerSettings
 from brinkbyte.billing.subscriptions.standing import Standing, add_months, period_of
 from brinkbyte.billing.usage.events import LedgerEvent, judge, parse_envelope, split_events
 from brinkbyte.catalog import Terms, load_catalog
@@ -53,26 +53,30 @@ def test_period_from_the_31st_uses_the_last_day_of_short_months() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "ends", "active", "grace"),
+    ("status", "ends", "active", "keeps", "grace"),
     [
-        ("active", {}, True, 7 * DAY),
-        ("active", {"hard_end": NOW}, False, 7 * DAY),
-        ("active", {"hard_end": NOW + 1}, True, 7 * DAY),
-        ("active", {"trial_ends_at": NOW - 1}, True, 7 * DAY),
-        ("past_due", {"hard_end": NOW + 1}, True, 7 * DAY),
-        ("trialing", {"trial_ends_at": NOW + 1}, True, 0),
-        ("trialing", {"trial_ends_at": NOW}, False, 0),
-        ("canceled", {}, False, 0),
-        ("canceled", {"hard_end": NOW + 1}, True, 0),
-        ("suspended", {}, False, 7 * DAY),
-        ("none", {}, False, 7 * DAY),
+        ("active", {}, True, True, 7 * DAY),
+        ("active", {"hard_end": NOW}, False, True, 7 * DAY),
+        ("active", {"hard_end": NOW + 1}, True, True, 7 * DAY),
+        ("active", {"trial_ends_at": NOW - 1}, True, True, 7 * DAY),
+        ("past_due", {"hard_end": NOW + 1}, True, True, 7 * DAY),
+        ("past_due", {"hard_end": NOW - 7 * DAY + 1}, False, True, 7 * DAY),
+        ("past_due", {"hard_end": NOW - 7 * DAY}, False, False, 7 * DAY),
+        ("trialing", {"trial_ends_at": NOW + 1}, True, True, 0),
+        ("trialing", {"trial_ends_at": NOW}, False, False, 0),
+        ("canceled", {}, False, False, 0),
+        ("canceled", {"hard_end": NOW + 1}, True, True, 0),
+        ("canceled", {"hard_end": NOW}, False, False, 0),
+        ("suspended", {}, False, False, 7 * DAY),
+        ("none", {}, False, False, 7 * DAY),
     ],
 )
 def test_who_is_in_good_standing(
-    status: str, ends: dict[str, int], active: bool, grace: int
+    status: str, ends: dict[str, int], active: bool, keeps: bool, grace: int
 ) -> None:
     found = standing(SubscriptionStatus(status), **ends)
-    assert (found.active(NOW), found.grace_seconds) == (active, grace)
+    assert (found.active(NOW), found.keeps(NOW)) == (active, keeps)
+    assert found.grace_seconds == grace
     reason, message = found.refusal(NOW)
     assert reason in ("SubscriptionInactive", "TrialEnded")
     assert message
@@ -94,8 +98,17 @@ def test_documents_are_cut_anew_for_content_or_a_gained_day() -> None:
     assert must_issue(Issued(), b"a", end, NOW)
     # A hard end that is no later: nothing to gain.
     assert not must_issue(stored, b"a", end + DAY - 1, NOW + 20 * DAY)
-    # Ended: nothing can be cut.
-    assert not must_issue(stored, b"b", NOW, NOW)
+    # An end that has passed is told to who holds a longer one, and only once.
+    assert must_issue(stored, b"a", NOW - 5, NOW)
+    told = Issued(2, 1, b"a", NOW - 5, "t")
+    assert not must_issue(told, b"a", NOW - 5, NOW)
+    assert must_issue(told, b"b", NOW - 5, NOW)
+    # So is one that came nearer; a server whose clock is behind cuts nothing.
+    assert must_issue(stored, b"a", NOW + DAY, NOW)
+    assert not must_issue(stored, b"a", end - 5, NOW - 5)
+    # Who never had one gets none after the end, but within grace.
+    assert not must_issue(Issued(), b"a", NOW, NOW)
+    assert must_issue(Issued(), b"a", NOW - 5, NOW, grace=10)
 
 
 def test_end_is_the_earliest_hard_end() -> None:
@@ -173,6 +186,13 @@ def test_secret_settings_come_from_files_too(
     found = ServerSettings.load()
     assert found.pepper.get_secret_value() == "p" * 20
     assert "p" * 20 not in repr(found)
+    # A missing file: no value for a role's password, an error for everything else.
     monkeypatch.setenv("BRINKBYTE_PEPPER_FILE", str(tmp_path / "nothing"))
+    monkeypatch.setenv("BRINKBYTE_MIGRATION_DATABASE_URL", "postgresql://x")
+    monkeypatch.setenv("BRINKBYTE_API_PASSWORD_FILE", str(tmp_path / "nothing"))
+    monkeypatch.setenv("BRINKBYTE_ADMIN_PASSWORD_FILE", str(secret))
+    roles = MigrationSettings.load()
+    assert roles.api_password is None
+    assert roles.admin_password is not None
     with pytest.raises(SettingsError, match="cannot read"):
         ServerSettings.load()

@@ -15,6 +15,7 @@ from support.licensing import CUSTOMER, DAY, NOW, license_claims
 
 pytestmark = pytest.mark.unit
 EXP = NOW + 45 * DAY
+CANCELED = {"status": "canceled", "currentPeriodEnd": None}
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,9 @@ EXP = NOW + 45 * DAY
             LicenseMode.EXPIRED,
             "TrialEnded",
         ),
+        ({"subscription": CANCELED}, EXP - 1, LicenseMode.ACTIVE, "LicenseValid"),
+        # Grace never extends a cancellation, also where an older license still carries it.
+        ({"subscription": CANCELED}, EXP, LicenseMode.EXPIRED, "LicenseExpired"),
         (
             {"subscription": {"status": "suspended", "currentPeriodEnd": None}},
             NOW,

@@ -147,6 +147,12 @@ def test_a_chain_hash_that_is_not_the_headers_is_refused() -> None:
         {"instance": ""},
         {"more": 1},
         {"follows": 1},
+        {"follows": ""},
+        {"follows": "\ud800"},
+        {"follows": "01890000-0000-4000-8000-000000000001"},
+        {"epoch": "01890000-0000-4000-8000-000000000001"},
+        {"epoch": "\ud800"},
+        {"instance": "a\ud800"},
     ],
 )
 def test_a_malformed_header_is_refused_though_signed(change: dict[str, Any]) -> None:

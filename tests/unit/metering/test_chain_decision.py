@@ -61,6 +61,8 @@ def test_a_new_database_opens_an_epoch_that_is_shown() -> None:
 
 def test_a_new_instance_id_begins_anew() -> None:
     assert decide(head(), replace(NOTHING, strangers=True)) == OpenEpoch("NewInstance")
+    # Also where the server tells it the epoch of the instance before.
+    assert decide(head("e1", 3), replace(NOTHING, strangers=True)) == OpenEpoch("NewInstance")
 
 
 def test_an_epoch_without_batches_goes_on() -> None:

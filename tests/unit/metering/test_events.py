@@ -71,7 +71,23 @@ def test_quantity_out_of_bounds_is_refused(value: Decimal | int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "-1", "+1", "01", "1.0", "1.", ".5", "1e3", "1,5", "٣", "0.0000000001", "1" * 16, " 1"],
+    [
+        "",
+        "-1",
+        "+1",
+        "01",
+        "1.0",
+        "1.",
+        ".5",
+        "1e3",
+        "1,5",
+        "٣",
+        "1٣",
+        "1.٣1",
+        "0.0000000001",
+        "1" * 16,
+        " 1",
+    ],
 )
 def test_only_the_canonical_text_of_a_quantity_is_taken(text: str) -> None:
     with pytest.raises(ValidationError):

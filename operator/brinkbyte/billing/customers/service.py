@@ -141,7 +141,7 @@ async def portal(context: Context, customer_id: str) -> Portal:
     lines = quotas.cost_so_far(context.catalog, standing, usage)
     revoked = any(entry.kind is TokenKind.LICENSE for entry in entries)
     limit = device_limit(
-        context.catalog, standing, entitled, active=standing.active(now) and not revoked
+        context.catalog, standing, entitled, kept=standing.keeps(now) and not revoked
     )
     return Portal(
         customer_id=customer_id,

@@ -19,8 +19,8 @@ def at(seconds: int) -> datetime:
 async def declared(connection: Connection, tenant_id: str) -> list[Device]:
     """Return all declared devices."""
     cursor = await connection.execute(
-        "SELECT name, uid, hardware_id, management_tier, site, declared_at, registered_at, reason "
-        "FROM devices WHERE tenant_id = %s",
+        "SELECT name, uid, hardware_id, management_tier, site, declared_at, registered_at, "
+        "registered_tier, reason FROM devices WHERE tenant_id = %s",
         [tenant_id],
     )
     return [
@@ -34,6 +34,7 @@ async def declared(connection: Connection, tenant_id: str) -> list[Device]:
             registered_at=(
                 None if row["registered_at"] is None else int(row["registered_at"].timestamp())
             ),
+            registered_tier=row["registered_tier"],
             reason=row["reason"],
         )
         for row in await cursor.fetchall()
@@ -60,6 +61,7 @@ async def save(connection: Connection, tenant_id: str, devices: Iterable[Device]
             "registered_at": (
                 None if device.registered_at is None else at(device.registered_at).isoformat()
             ),
+            "registered_tier": device.registered_tier,
             "reason": device.reason,
         }
         for device in devices
@@ -73,13 +75,14 @@ async def save(connection: Connection, tenant_id: str, devices: Iterable[Device]
     )
     await connection.execute(
         "INSERT INTO devices (tenant_id, name, uid, hardware_id, management_tier, site, "
-        "declared_at, registered_at, reason) "
+        "declared_at, registered_at, registered_tier, reason) "
         "SELECT %(tenant)s, r.* FROM jsonb_to_recordset(%(rows)s) AS r (name text, uid text, "
         "hardware_id text, management_tier text, site text, declared_at timestamptz, "
-        "registered_at timestamptz, reason text) "
+        "registered_at timestamptz, registered_tier text, reason text) "
         "ON CONFLICT (tenant_id, name) DO UPDATE SET uid = excluded.uid, "
         "hardware_id = excluded.hardware_id, management_tier = excluded.management_tier, "
         "site = excluded.site, declared_at = excluded.declared_at, "
-        "registered_at = excluded.registered_at, reason = excluded.reason",
+        "registered_at = excluded.registered_at, "
+        "registered_tier = excluded.registered_tier, reason = excluded.reason",
         {"tenant": tenant_id, "rows": Jsonb(rows)},
     )

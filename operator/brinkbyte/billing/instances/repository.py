@@ -83,6 +83,16 @@ async def set_revision(
     )
 
 
+async def set_settled(
+    connection: Connection, tenant_id: str, instance_id: str, basis: bytes
+) -> None:
+    """Store what the instance's seats were decided for."""
+    await connection.execute(
+        "UPDATE instances SET settled_for = %s WHERE tenant_id = %s AND instance_id = %s",
+        [basis, tenant_id, instance_id],
+    )
+
+
 async def add_key(
     connection: Connection, tenant_id: str, instance_id: str, key: PublicJwk, now: datetime
 ) -> None:
@@ -141,6 +151,18 @@ async def add_credential(
     )
 
 
+async def credential_end(
+    connection: Connection, tenant_id: str, secret_hash: bytes
+) -> datetime | None:
+    """Return when the credential of a secret ends, None without one."""
+    cursor = await connection.execute(
+        "SELECT expires_at FROM credentials WHERE tenant_id = %s AND secret_hash = %s",
+        [tenant_id, secret_hash],
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row["expires_at"]
+
+
 async def limit_credentials(
     connection: Connection,
     tenant_id: str,
@@ -159,13 +181,43 @@ async def limit_credentials(
 async def revoke_credentials(
     connection: Connection, tenant_id: str, instance_id: str, now: datetime
 ) -> int:
-    """Revoke all credentials of an instance; returns how many were good."""
+    """Revoke all credentials of an instance, and the token that could make another one.
+
+    Returns:
+        How many were not revoked yet.
+    """
     cursor = await connection.execute(
-        "UPDATE credentials SET revoked_at = %s "
-        "WHERE tenant_id = %s AND instance_id = %s AND revoked_at IS NULL",
-        [now, tenant_id, instance_id],
+        "UPDATE credentials c SET revoked_at = %(now)s "
+        "WHERE tenant_id = %(tenant)s AND revoked_at IS NULL "
+        "AND (instance_id = %(instance)s OR credential_id IN ("
+        "SELECT credential_id FROM enrollments "
+        "WHERE tenant_id = %(tenant)s AND instance_id = %(instance)s))",
+        {"now": now, "tenant": tenant_id, "instance": instance_id},
     )
     return cursor.rowcount
+
+
+async def revoke_enrollment(
+    connection: Connection, tenant_id: str, credential_id: UUID, now: datetime
+) -> bool:
+    """Revoke an enrollment token; False if there is none that is not revoked yet."""
+    cursor = await connection.execute(
+        "UPDATE credentials SET revoked_at = %s WHERE tenant_id = %s AND credential_id = %s "
+        "AND kind = 'enrollment' AND revoked_at IS NULL",
+        [now, tenant_id, credential_id],
+    )
+    return cursor.rowcount == 1
+
+
+async def enrollments(connection: Connection, tenant_id: str) -> list[Row]:
+    """Return a customer's enrollment tokens, newest first; their secrets are nowhere."""
+    cursor = await connection.execute(
+        "SELECT e.credential_id, e.replace, e.created_at, c.expires_at, e.used_at, c.revoked_at, "
+        "e.instance_id FROM enrollments e JOIN credentials c USING (tenant_id, credential_id) "
+        "WHERE e.tenant_id = %s ORDER BY e.created_at DESC",
+        [tenant_id],
+    )
+    return await cursor.fetchall()
 
 
 async def add_enrollment(

@@ -69,12 +69,12 @@ def check_key(key: PublicJwk) -> None:
         ) from None
 
 
-def proves(proof: str, key: PublicJwk, subject: str, now: int) -> bool:
-    """Tell whether a proof was made now, for this subject, by the owner of the key."""
+def proof_id(proof: str, key: PublicJwk, subject: str, now: int) -> str | None:
+    """Return the id of a proof made now, for this subject, by the owner of the key; else None."""
     try:
         header = jwt.get_unverified_header(proof)
         if header.get("typ") != TokenKind.ENROLLMENT.typ or header.get("alg") != "RS256":
-            return False
+            return None
         claims: Mapping[str, Any] = jwt.decode(
             proof,
             key.public_key,
@@ -89,16 +89,21 @@ def proves(proof: str, key: PublicJwk, subject: str, now: int) -> bool:
             },
         )
     except (jwt.PyJWTError, ValueError, RecursionError):
-        return False
-    issued, end = claims.get("iat"), claims.get("exp")
+        return None
+    issued, end, jti = claims.get("iat"), claims.get("exp"), claims.get("jti")
     if not isinstance(issued, int) or not isinstance(end, int) or claims.get("sub") != subject:
-        return False
+        return None
     in_time = issued <= now + _PROOF_LEEWAY and now - _PROOF_LEEWAY < end
-    return in_time and end - issued <= _MAX_PROOF_LIFE and bool(claims.get("jti"))
+    if not in_time or end - issued > _MAX_PROOF_LIFE:
+        return None
+    return jti if isinstance(jti, str) and jti else None
 
 
 async def enroll(context: Context, request: EnrollmentRequest) -> Enrollment:
     """Exchange a one-time token for an instance and its credential.
+
+    The credential is a function of token and proof: the same request again, after a lost answer,
+    gets the same one, and a proof that somebody else sends again makes nothing new.
 
     Raises:
         ProblemError: see :class:`EnrollmentRequest`.
@@ -109,7 +114,8 @@ async def enroll(context: Context, request: EnrollmentRequest) -> Enrollment:
     tenant_id, credential_id = _check_token(found, request, now)
     check_key(request.public_key)
     subject = hashlib.sha256(request.token.encode()).hexdigest()
-    if not proves(request.proof, request.public_key, subject, now):
+    proof = proof_id(request.proof, request.public_key, subject, now)
+    if proof is None:
         raise ProblemError(
             401,
             "the proof is not by this key, not for this token, or its time is off; check the "
@@ -119,8 +125,10 @@ async def enroll(context: Context, request: EnrollmentRequest) -> Enrollment:
     context.keyring.refresh()
     async with context.database.tenant(tenant_id) as connection:
         await customers.lock(connection, tenant_id)
-        instance_id = await _redeem(connection, context, tenant_id, credential_id, request)
-        secret, expires_at = await _new_credential(connection, context, tenant_id, instance_id)
+        secret = context.secrets.derive("instance", request.token, proof)
+        instance_id, expires_at = await _redeem(
+            connection, context, tenant_id, credential_id, request, secret
+        )
         failpoint("enroll.before_commit")
     failpoint("enroll.committed")
     return Enrollment(
@@ -163,14 +171,19 @@ def _check_token(
     return found.tenant_id, found.credential_id
 
 
-async def _redeem(
+async def _redeem(  # noqa: PLR0917 - private, called once
     connection: Connection,
     context: Context,
     tenant_id: str,
     credential_id: UUID,
     request: EnrollmentRequest,
-) -> str:
-    """Return the instance that the token makes, or made before for the same key."""
+    secret: str,
+) -> tuple[str, datetime]:
+    """Return the instance that the token makes, or made before for the same key.
+
+    Returns:
+        The instance id and when the credential ends.
+    """
     now = _at(context.now())
     enrollment = await repository.lock_enrollment(connection, tenant_id, credential_id)
     live = await repository.live(connection, tenant_id)
@@ -180,7 +193,9 @@ async def _redeem(
         instance_id: str = enrollment["instance_id"]
         same = enrollment["used_key_id"] == request.public_key.kid
         if same and live is not None and live["instance_id"] == instance_id:
-            return instance_id
+            return instance_id, await _repeat(
+                connection, context, tenant_id, credential_id, instance_id, secret
+            )
         raise ProblemError(
             409,
             "the enrollment token was used already; make a new one and put it into the "
@@ -216,7 +231,36 @@ async def _redeem(
             "replaces": None if live is None else live["instance_id"],
         },
     )
-    return instance_id
+    return instance_id, await _add_credential(connection, context, tenant_id, instance_id, secret)
+
+
+async def _repeat(  # noqa: PLR0917 - private, called once
+    connection: Connection,
+    context: Context,
+    tenant_id: str,
+    credential_id: UUID,
+    instance_id: str,
+    secret: str,
+) -> datetime:
+    """Return the end of the credential of a repeated enrollment; a new proof makes a new one.
+
+    Those of before then end within the overlap, as in a rotation.
+    """
+    known = await repository.credential_end(connection, tenant_id, context.secrets.hash(secret))
+    if known is not None:
+        return known
+    await repository.limit_credentials(
+        connection, tenant_id, instance_id, expires_at=_at(context.now()) + OVERLAP
+    )
+    await audit.record(
+        connection,
+        tenant_id,
+        now=context.now(),
+        actor=f"enrollment:{credential_id}",
+        action="enrollment.repeated",
+        subject=instance_id,
+    )
+    return await _add_credential(connection, context, tenant_id, instance_id, secret)
 
 
 def _check_replaceable(live: Row, enrollment: Row, request: EnrollmentRequest) -> None:
@@ -233,11 +277,10 @@ def _check_replaceable(live: Row, enrollment: Row, request: EnrollmentRequest) -
         )
 
 
-async def _new_credential(
-    connection: Connection, context: Context, tenant_id: str, instance_id: str
-) -> tuple[str, datetime]:
+async def _add_credential(
+    connection: Connection, context: Context, tenant_id: str, instance_id: str, secret: str
+) -> datetime:
     now = _at(context.now())
-    secret = context.secrets.create("instance")
     await repository.add_credential(
         connection,
         tenant_id,
@@ -250,7 +293,7 @@ async def _new_credential(
         now=now,
         expires_at=now + CREDENTIAL_LIFE,
     )
-    return secret, now + CREDENTIAL_LIFE
+    return now + CREDENTIAL_LIFE
 
 
 async def rotate_credential(context: Context, caller: InstanceCaller) -> CredentialRotation:
@@ -261,8 +304,9 @@ async def rotate_credential(context: Context, caller: InstanceCaller) -> Credent
         await repository.limit_credentials(
             connection, caller.tenant_id, caller.instance_id, expires_at=_at(now) + OVERLAP
         )
-        secret, expires_at = await _new_credential(
-            connection, context, caller.tenant_id, caller.instance_id
+        secret = context.secrets.create("instance")
+        expires_at = await _add_credential(
+            connection, context, caller.tenant_id, caller.instance_id, secret
         )
         await audit.record(
             connection,
@@ -285,7 +329,7 @@ async def register_key(
     """
     now = context.now()
     check_key(request.public_key)
-    if not proves(request.proof, request.public_key, caller.instance_id, now):
+    if proof_id(request.proof, request.public_key, caller.instance_id, now) is None:
         raise ProblemError(
             401,
             "the proof is not by this key, not for this instance, or its time is off; check the "

@@ -1,8 +1,8 @@
 """Who gets a seat: a pure function from what is declared, held and bought to decisions.
 
 Who holds something keeps it first, longest holders first; changes of holders come next, new claims
-last, in the order the resources were created. A freed seat waits 10 minutes for the same camera
-and meanwhile counts as used.
+last, in the order the resources were created. In grace holders keep and nothing is added. A freed
+seat waits 10 minutes for the same camera and meanwhile counts as used.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Final
 
 from brinkbyte.billing.licenses.holdings import (
     ISSUED,
-    REGISTERED,
     SWITCH,
     Allocation,
     Bought,
@@ -26,58 +25,11 @@ from brinkbyte.billing.licenses.holdings import (
     TrialSlot,
     full,
 )
+from brinkbyte.billing.licenses.registration import register_devices
 from brinkbyte.license.claims import CameraMode
 from brinkbyte.license.modes import UPGRADE_URL
 
 HOLD_SECONDS: Final = 600
-
-
-def register_devices(devices: Iterable[Device], bought: Bought, *, now: int) -> Allocation:
-    """Decide which devices count; longest-registered first, then by creation."""
-    result = Allocation()
-    order = sorted(
-        devices,
-        key=lambda d: (
-            d.registered_at is None,
-            d.registered_at or 0,
-            d.created_at,
-            d.uid,
-            d.name,
-        ),
-    )
-    taken: dict[str, str] = {}
-    per_tier: Counter[str] = Counter()
-    for device in order:
-        other = taken.get(device.hardware_id)
-        decision = REGISTERED
-        if other is not None:
-            decision = Decision(
-                False,
-                "DeviceConflict",
-                f"hardware id {device.hardware_id} is declared by {other} already; "
-                "delete one of the two",
-            )
-        elif bought.tier_limits is not None:
-            limit = bought.tier_limits.get(device.tier, 0)
-            if per_tier[device.tier] >= limit:
-                decision = full(
-                    f"{device.tier} devices",
-                    per_tier[device.tier],
-                    limit,
-                    bought.sku_of.get(device.tier),
-                )
-        elif bought.device_limit is not None and len(taken) >= bought.device_limit:
-            decision = full("devices", len(taken), bought.device_limit, None)
-        result.device_decisions[device.name] = decision
-        if decision.accepted:
-            taken[device.hardware_id] = device.name
-            per_tier[device.tier] += 1
-        result.devices[device.name] = replace(
-            device,
-            registered_at=(device.registered_at or now) if decision.accepted else None,
-            reason=decision.reason,
-        )
-    return result
 
 
 def allocate(
@@ -162,7 +114,7 @@ class _Cameras:
             (seat for seat in live if seat.camera_id in self.claims),
             key=lambda seat: (seat.taken_at, seat.camera_id),
         )
-        if not self.bought.active:
+        if not self.bought.kept:
             self._inactive(live)
             return self.result
         for seat in live:
@@ -294,6 +246,8 @@ class _Cameras:
     def _refuse_change(self, kept: HeldSeat, camera: Camera) -> Decision | None:
         if camera.hardware_id not in self.registered:
             return self._no_device(camera)
+        if self.bought.in_grace and self._asks_more(kept, camera):
+            return Decision(False, *self.bought.refusal)
         if camera.mode is not kept.mode:
             refused = self._refuse_seat(camera)
             if refused is not None:
@@ -305,12 +259,19 @@ class _Cameras:
                     return refused
         return None
 
+    def _asks_more(self, seat: HeldSeat, camera: Camera) -> bool:
+        """Tell whether a camera wants more than its seat gives."""
+        free = self.bought.tenant_packs
+        return camera.mode is not seat.mode or not set(camera.packs) <= {*seat.packs, *free}
+
     def _claim(self, camera: Camera) -> Decision:
         if camera.camera_id in self.bought.revoked:
             return _revoked(camera.camera_id)
         if camera.hardware_id not in self.registered:
             return self._no_device(camera)
         waiting = self.result.seats.get(camera.camera_id)
+        if self.bought.in_grace and (waiting is None or self._asks_more(waiting, camera)):
+            return Decision(False, *self.bought.refusal)
         if waiting is not None:
             self._count(waiting, -1)
         refused = self._refuse_seat(camera)

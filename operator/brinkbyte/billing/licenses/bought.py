@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from brinkbyte.billing.licenses.holdings import Bought, HeldSeat
 from brinkbyte.billing.licenses.issue import Customer
 from brinkbyte.billing.subscriptions.standing import Standing
 from brinkbyte.catalog import Catalog, Entitlements, unlicensed_entitlements
+from brinkbyte.kit.canonical import canonical_json
 from brinkbyte.license.claims import Revocation, SubscriptionStatus, TokenKind
 
 
@@ -18,7 +21,7 @@ def bought_of(
     entitled, standing = customer.entitlements, customer.standing
     entries = list(revocations)
     license_revoked = any(entry.kind is TokenKind.LICENSE for entry in entries)
-    active = standing.active(now) and not license_revoked
+    kept = standing.keeps(now) and not license_revoked
     refusal = (
         ("SubscriptionInactive", "the vendor revoked the license; contact support")
         if license_revoked
@@ -44,10 +47,11 @@ def bought_of(
         catalog.plan(family, plan).features is not None
         for family, plan in standing.terms.plans.items()
     )
-    limit = device_limit(catalog, standing, entitled, active=active)
-    one_by_one = active and not has_device_plan and bool(standing.terms.quantities)
+    limit = device_limit(catalog, standing, entitled, kept=kept)
+    one_by_one = kept and not has_device_plan and bool(standing.terms.quantities)
     return Bought(
-        active=active,
+        active=standing.active(now) and not license_revoked,
+        kept=kept,
         refusal=refusal,
         device_limit=limit,
         tier_limits=dict(entitled.devices_bought) if one_by_one else None,
@@ -63,12 +67,21 @@ def bought_of(
 
 
 def device_limit(
-    catalog: Catalog, standing: Standing, entitled: Entitlements, *, active: bool
+    catalog: Catalog, standing: Standing, entitled: Entitlements, *, kept: bool
 ) -> int | None:
-    """Return how many devices may register; out of good standing as many as without a license."""
-    if active or standing.status is SubscriptionStatus.NONE:
+    """Return how many devices may register; past grace as many as without a license."""
+    if kept or standing.status is SubscriptionStatus.NONE:
         return entitled.device_limit
     return unlicensed_entitlements(catalog).device_limit
+
+
+def basis_of(bought: Bought) -> bytes:
+    """Return the hash of what may be held: seats decided for the same one need no new decision."""
+    said = {
+        name: sorted(value) if isinstance(value, frozenset) else value
+        for name, value in asdict(bought).items()
+    }
+    return hashlib.sha256(canonical_json(said)).digest()
 
 
 def skus_of(seat: HeldSeat, bought: Bought) -> dict[str, int]:

@@ -45,7 +45,7 @@ class CameraIssuer:
         seats_sequence: int,
     ) -> set[str]:
         """Cut what is new, changed, or near its end; returns the camera ids."""
-        if not self._bought.active:
+        if not self._bought.kept:
             return set()
         now, clock = self._context.now(), self._context.clock()
         newest_held = {
@@ -63,7 +63,8 @@ class CameraIssuer:
                 < newest_held.get(seat.camera_id, 0)
                 <= int(clock * documents.MICROSECOND)
             )
-            if issue.must_issue(stored, wanted, end, now) or (behind and end > now):
+            grace = self._customer.standing.grace_seconds
+            if issue.must_issue(stored, wanted, end, now, grace=grace) or (behind and end > now):
                 hashes[seat.camera_id] = wanted
                 claims.append(
                     issue.camera_claims(

@@ -70,7 +70,10 @@ def customer_of(context: Context, row: Row, instance: Row, standing: Standing) -
         standing=standing,
         entitlements=entitlements_of(context.catalog, standing),
         instance=Instance(
-            instance["instance_id"], instance["key_id"], instance["cluster_fingerprint"]
+            instance["instance_id"],
+            instance["key_id"],
+            instance["cluster_fingerprint"],
+            instance["settled_for"],
         ),
     )
 
@@ -102,7 +105,9 @@ def stale_documents(
     def consider(kind: TokenKind, claims: Claims, content: bytes, held_sequence: int) -> None:
         before = stored.get(kind, Issued())
         behind = before.sequence < held_sequence <= int(clock * MICROSECOND)
-        if issue.must_issue(before, content, claims.exp, now) or (behind and claims.exp > now):
+        grace = customer.standing.grace_seconds
+        stale = issue.must_issue(before, content, claims.exp, now, grace=grace)
+        if stale or (behind and claims.exp > now):
             sequence = issue.next_sequence(before.sequence, clock)
             same = before.content_hash == content
             wanted.append(

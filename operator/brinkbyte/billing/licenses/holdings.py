@@ -12,7 +12,13 @@ from brinkbyte.license.modes import UPGRADE_URL
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A declared EdgeDevice; ``registered_at`` while it counts against the limit."""
+    """A declared EdgeDevice.
+
+    Attributes:
+        tier: asked for.
+        registered_at: while it counts against the limit.
+        registered_tier: the tier it counts in, which a refused change leaves as it is.
+    """
 
     name: str
     uid: str
@@ -21,6 +27,7 @@ class Device:
     site: str
     created_at: int
     registered_at: int | None = None
+    registered_tier: str | None = None
     reason: str = ""
 
 
@@ -68,6 +75,9 @@ class Bought:
     """What may be held.
 
     Attributes:
+        active: more may be taken.
+        kept: what is held may be kept; without ``active`` the customer is in grace.
+        refusal: reason and message for a customer that is not active.
         device_limit: None is unlimited.
         tier_limits: by management tier where devices are bought one by one, else None.
         packs: quantity of every per-camera pack; 0 where none was bought.
@@ -78,6 +88,7 @@ class Bought:
     """
 
     active: bool
+    kept: bool
     refusal: tuple[str, str]
     device_limit: int | None
     tier_limits: Mapping[str, int] | None
@@ -89,6 +100,11 @@ class Bought:
     other_tenant_packs: frozenset[str]
     sku_of: Mapping[str, str]
     revoked: frozenset[str] = frozenset()
+
+    @property
+    def in_grace(self) -> bool:
+        """Whether what is held is kept and nothing is added."""
+        return self.kept and not self.active
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from uuid import uuid4
 
-from brinkbyte.billing import audit
 from brinkbyte.billing.auth import InstanceCaller
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.db import Connection
-from brinkbyte.billing.devices import repository as device_rows
 from brinkbyte.billing.instances import repository as instances
 from brinkbyte.billing.licenses import documents, issue, repository
-from brinkbyte.billing.licenses.allocation import allocate
-from brinkbyte.billing.licenses.bought import bought_of, skus_of
 from brinkbyte.billing.licenses.cameras import CameraIssuer
 from brinkbyte.billing.licenses.holdings import (
     Allocation,
@@ -22,13 +16,13 @@ from brinkbyte.billing.licenses.holdings import (
     Camera,
     Decision,
     Device,
-    HeldSeat,
 )
-from brinkbyte.billing.licenses.issue import Customer, Issued
+from brinkbyte.billing.licenses.issue import Issued
 from brinkbyte.billing.licenses.repository import CameraToken
+from brinkbyte.billing.licenses.settling import State, load_state, settle
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.problem import ProblemError
-from brinkbyte.license.claims import Revocation, TokenKind
+from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.wire import (
     CameraResult,
     DeviceResult,
@@ -40,35 +34,6 @@ from brinkbyte.license.wire import (
 _MESSAGE_LENGTH = 400
 
 
-@dataclass(frozen=True)
-class State:
-    """What is stored of a customer's cluster."""
-
-    revision: int
-    devices: dict[str, Device]
-    cameras: dict[str, Camera]
-    seats: dict[str, HeldSeat]
-    tokens: dict[str, CameraToken]
-    revocations: list[Revocation]
-    issued: dict[TokenKind, Issued]
-
-
-async def load_state(connection: Connection, customer: Customer) -> State:
-    """Read what is stored."""
-    tenant_id, instance_id = customer.tenant_id, customer.instance.instance_id
-    instance = await instances.find(connection, tenant_id, instance_id)
-    seats, tokens = await repository.seats(connection, tenant_id)
-    return State(
-        revision=0 if instance is None else instance["inventory_revision"],
-        devices={d.name: d for d in await device_rows.declared(connection, tenant_id)},
-        cameras={c.name: c for c in await repository.declared_cameras(connection, tenant_id)},
-        seats=seats,
-        tokens=tokens,
-        revocations=await repository.revocations(connection, tenant_id),
-        issued=await repository.issued(connection, tenant_id, instance_id),
-    )
-
-
 def declared_after(
     state: State, request: InventoryRequest
 ) -> tuple[dict[str, Device], dict[str, Camera]]:
@@ -77,18 +42,19 @@ def declared_after(
     Raises:
         ProblemError: 409 ``RevisionMismatch``; 422 for one resource sent twice.
     """
-    devices = {
-        item.name: Device(
+    devices = {}
+    for item in request.devices:
+        registered = _registered(state, item.name, item.hardware_id)
+        devices[item.name] = Device(
             name=item.name,
             uid=item.uid,
             hardware_id=item.hardware_id,
             tier=item.management_tier,
             site=item.site,
             created_at=item.created_at,
-            registered_at=_registration(state, item.name, item.hardware_id),
+            registered_at=None if registered is None else registered.registered_at,
+            registered_tier=None if registered is None else registered.registered_tier,
         )
-        for item in request.devices
-    }
     cameras = {
         item.name: Camera(
             name=item.name,
@@ -120,14 +86,15 @@ def declared_after(
     return {**kept_devices, **devices}, {**kept_cameras, **cameras}
 
 
-def _registration(state: State, name: str, hardware_id: str) -> int | None:
+def _registered(state: State, name: str, hardware_id: str) -> Device | None:
+    """Return the registered device that a resource goes on with."""
     before = state.devices.get(name)
     if before is not None and before.hardware_id == hardware_id:
-        return before.registered_at
+        return before
     # A resource of another name took the device over in one go: the registration goes with it.
     return next(
         (
-            d.registered_at
+            d
             for d in state.devices.values()
             if d.hardware_id == hardware_id and d.registered_at is not None
         ),
@@ -155,26 +122,11 @@ async def put_inventory(
         )
         state = await load_state(connection, customer)
         devices, cameras = declared_after(state, request)
-        bought = bought_of(context.catalog, customer, state.revocations, now=now)
-        slots = await repository.trial_slots(connection, caller.tenant_id)
-        outcome = allocate(
-            devices.values(),
-            list(cameras.values()),
-            state.seats.values(),
-            slots,
-            bought,
-            now=now,
-            new_seat_id=lambda: f"seat-{uuid4()}",
-        )
-        cameras = {
-            name: replace(camera, reason=outcome.camera_decisions[name].reason)
-            for name, camera in cameras.items()
-        }
-        changed = await _save(
-            connection, context, caller, state, outcome=outcome, cameras=cameras, bought=bought
-        )
-        if {slot.slot: slot for slot in slots} != outcome.slots:
-            await repository.save_trial_slots(connection, caller.tenant_id, outcome.slots.values())
+        settled = await settle(
+            connection, context, customer, state,
+            devices=devices, cameras=cameras, actor=caller.actor,
+        )  # fmt: skip
+        bought, outcome, cameras = settled.bought, settled.outcome, settled.cameras
         seats = outcome.live_seats
         issued = await documents.issue_documents(
             connection,
@@ -201,7 +153,7 @@ async def put_inventory(
             seats_sequence=issued.get(TokenKind.SEATS, Issued()).sequence,
         )
         revision = state.revision
-        if changed or fresh or revision == 0:
+        if settled.changed or fresh or revision == 0:
             revision = issue.next_sequence(state.revision, context.clock())
             await instances.set_revision(connection, caller.tenant_id, caller.instance_id, revision)
         answer = InventoryAnswer(
@@ -226,60 +178,6 @@ async def put_inventory(
     failpoint("inventory.committed")
     context.metrics.inventories.inc()
     return answer
-
-
-async def _save(
-    connection: Connection,
-    context: Context,
-    caller: InstanceCaller,
-    state: State,
-    *,
-    outcome: Allocation,
-    cameras: Mapping[str, Camera],
-    bought: Bought,
-) -> bool:
-    """Write what changed; returns whether anything did."""
-    tenant_id, now = caller.tenant_id, context.now()
-    gone_devices = state.devices.keys() - outcome.devices.keys()
-    new_devices = [d for n, d in outcome.devices.items() if state.devices.get(n) != d]
-    gone_cameras = state.cameras.keys() - cameras.keys()
-    new_cameras = [c for n, c in cameras.items() if state.cameras.get(n) != c]
-    gone_seats = state.seats.keys() - outcome.seats.keys()
-    new_seats = [s for c, s in outcome.seats.items() if state.seats.get(c) != s]
-    if gone_devices:
-        await device_rows.remove(connection, tenant_id, gone_devices)
-    if new_devices:
-        await device_rows.save(connection, tenant_id, new_devices)
-    if gone_cameras:
-        await repository.remove_cameras(connection, tenant_id, gone_cameras)
-    if new_cameras:
-        await repository.save_cameras(connection, tenant_id, new_cameras)
-    if gone_seats:
-        await repository.remove_seats(connection, tenant_id, gone_seats)
-    if new_seats:
-        skus = {seat.camera_id: skus_of(seat, bought) for seat in new_seats}
-        await repository.save_seats(connection, tenant_id, new_seats, skus)
-    if outcome.history:
-        await repository.add_history(connection, tenant_id, outcome.history, now)
-    changes = {
-        "devices": len(new_devices),
-        "devicesRemoved": len(gone_devices),
-        "cameras": len(new_cameras),
-        "camerasRemoved": len(gone_cameras),
-        "seats": len(new_seats),
-    }
-    if not any(changes.values()):
-        return bool(gone_seats)
-    await audit.record(
-        connection,
-        tenant_id,
-        now=now,
-        actor=caller.actor,
-        action="inventory.changed",
-        subject=caller.instance_id,
-        details=changes,
-    )
-    return True
 
 
 def _device_use(outcome: Allocation, bought: Bought) -> Use:

@@ -46,11 +46,12 @@ _VOLATILE: Final = frozenset(
 
 @dataclass(frozen=True)
 class Instance:
-    """Whom tokens are cut for."""
+    """Whom tokens are cut for; ``settled_for``: what its seats were last decided for."""
 
     instance_id: str
     key_id: str
     cluster_fingerprint: str
+    settled_for: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,33 @@ def end_of(issued: int, *ends: int | None) -> int:
     return min([issued + TOKEN_SECONDS, *(end for end in ends if end is not None)])
 
 
-def must_issue(stored: Issued, wanted_hash: bytes, wanted_end: int, now: int) -> bool:
-    """Tell whether a document is cut anew: other content, or a renewal that gains a day."""
-    if wanted_end <= now:
-        return False
-    if stored.sequence == 0 or stored.content_hash != wanted_hash:
+def must_issue(
+    stored: Issued, wanted_hash: bytes, wanted_end: int, now: int, *, grace: int = 0
+) -> bool:
+    """Tell whether a document is cut anew.
+
+    It is for other content, for a hard end that came nearer (also one that has passed: who still
+    holds a longer one is told), and for a renewal that gains a day.
+
+    Args:
+        stored: the newest one.
+        wanted_hash: of what it would say now.
+        wanted_end: Unix seconds; when it would end.
+        now: Unix seconds.
+        grace: seconds beyond the end for which a first one is still of use.
+    """
+    if stored.sequence == 0:
+        return now < wanted_end + grace
+    if stored.content_hash != wanted_hash:
         return True
-    return stored.expires_at - now < RENEW_BELOW and wanted_end - stored.expires_at >= RENEW_GAIN
+    # Only a hard end counts: among servers of one database a clock may be a little behind.
+    if wanted_end < min(stored.expires_at, now + TOKEN_SECONDS):
+        return True
+    return (
+        now < wanted_end
+        and stored.expires_at - now < RENEW_BELOW
+        and wanted_end - stored.expires_at >= RENEW_GAIN
+    )
 
 
 def _common(customer: Customer, subject: str, now: int, end: int) -> dict[str, Any]:

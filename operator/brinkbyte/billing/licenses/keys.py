@@ -1,8 +1,9 @@
 """Signing keys on disk: made here, signed by the offline root, read by the server.
 
-A directory holds ``<kind>.pem`` (private, one a kind) and ``jwks.json`` (the root-signed key set).
-Rotation makes new private keys; the old public ones stay in the set so that what they signed goes
-on verifying.
+A directory holds ``<kind>.pem`` (private, one a kind), ``jwks.json`` (the root-signed key set) and
+``retired.json`` (since when a public key signs nothing any more). Rotation makes new private keys;
+an old public key stays in the set for as long as something it signed may be shown, see
+:data:`RETIRED_SECONDS`.
 """
 
 from __future__ import annotations
@@ -11,24 +12,31 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
-
-import jwt
 
 from brinkbyte.kit.errors import InvalidInputError, PermanentError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.license.claims import VENDOR_KINDS, TokenKind
 from brinkbyte.license.keys import (
+    MAX_KEYS,
+    KeySet,
+    KeySetError,
     PublicJwk,
     SigningKey,
     load_roots,
+    parse_key_set,
     sign_key_set,
     verify_key_set,
 )
+from brinkbyte.trust import load_release_roots
 
 KEY_SET_FILE: Final = "jwks.json"
+RETIRED_FILE: Final = "retired.json"
+RETIRED_SECONDS: Final = 430 * 86_400
+"""How long a retired public key stays: what lives longest are air-gap bundles and receipts (400
+days), and a license may go on for up to 30 days of grace."""
 ROOT_FILE: Final = "root.pem"
 SPARE_FILE: Final = "root-spare.pem"
 ROOTS_FILE: Final = "roots.json"
@@ -80,7 +88,8 @@ def make_signing_keys(
 ) -> int:
     """Make a new private key of every kind and the root-signed set of them.
 
-    Public keys of the set that is there already stay in the new one.
+    Public keys of the set that is there already stay in the new one until :data:`RETIRED_SECONDS`
+    after they signed last. Without ``retired.json`` they count as in use until now.
 
     Args:
         directory: where ``<kind>.pem`` and ``jwks.json`` go.
@@ -92,12 +101,14 @@ def make_signing_keys(
         The number of the new set.
 
     Raises:
-        KeyDirectoryError: the number does not grow.
+        KeyDirectoryError: the number does not grow, or too many old keys must stay.
+        KeySetError: the key set that is there cannot be read.
     """
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / KEY_SET_FILE
-    before = json.loads(path.read_text()) if path.exists() else None
-    last = _claims(before)["number"] if before is not None else 0
+    now = int(time.time()) if now is None else now
+    before = parse_key_set(path.read_bytes()) if path.exists() else None
+    last = before.number if before is not None else 0
     chosen = last + 1 if number is None else number
     if chosen <= last:
         raise KeyDirectoryError(
@@ -106,19 +117,45 @@ def make_signing_keys(
     made = {kind: SigningKey.generate([kind]) for kind in sorted(VENDOR_KINDS)}
     public = [key.jwk for key in made.values()]
     if before is not None:
-        public += [PublicJwk.model_validate_json(json.dumps(key)) for key in before["keys"]]
-    document = sign_key_set(
-        SigningKey.from_pem(root_pem), public, number=chosen, now=now or int(time.time())
-    )
+        retired = _retire(directory, before, now)
+        public += [before.keys[kid] for kid in retired]
+    if len(public) > MAX_KEYS:
+        raise KeyDirectoryError(
+            f"the key set would hold {len(public)} keys, at most {MAX_KEYS} are accepted: keys "
+            f"retired less than {RETIRED_SECONDS // 86_400} days ago must stay; rotate later",
+            reason="TooManyKeys",
+        )
+    document = sign_key_set(SigningKey.from_pem(root_pem), public, number=chosen, now=now)
     for kind, key in made.items():
         staged = directory / f"{kind}.pem.new"
         staged.unlink(missing_ok=True)
         _write_private(staged, key.to_pem())
+    if before is not None:
+        _write(directory / RETIRED_FILE, retired)
     # The set goes first: a reader of old private keys still finds their public halves in it.
     _write(path, document)
     for kind in made:
         (directory / f"{kind}.pem.new").replace(directory / f"{kind}.pem")
     return chosen
+
+
+def _retire(directory: Path, before: KeySet, now: int) -> dict[str, int]:
+    """Return the old keys that must stay, with the Unix seconds at which they retired."""
+    try:
+        known = json.loads((directory / RETIRED_FILE).read_text())
+    except (OSError, ValueError):
+        known = {}
+    in_use = set()
+    for path in directory.glob("*.pem"):
+        try:
+            in_use.add(SigningKey.from_pem(path.read_bytes()).kid)
+        except InvalidInputError:
+            continue
+    since = {
+        kid: now if kid in in_use or not isinstance(known.get(kid), int) else known[kid]
+        for kid in before.keys
+    }
+    return {kid: at for kid, at in since.items() if now < at + RETIRED_SECONDS}
 
 
 def sign_public_keys(
@@ -141,7 +178,7 @@ def import_key_set(directory: Path, document: bytes, roots: bytes, *, now: int) 
     verified = verify_key_set(document, load_roots(roots), now=now)
     path = directory / KEY_SET_FILE
     if path.exists():
-        last = int(_claims(json.loads(path.read_text()))["number"])
+        last = parse_key_set(path.read_bytes()).number
         if verified.number <= last:
             raise KeyDirectoryError(
                 f"the key set there has number {last}; this one has {verified.number}",
@@ -150,20 +187,6 @@ def import_key_set(directory: Path, document: bytes, roots: bytes, *, now: int) 
     _check_complete(_read_private(directory), verified.keys)
     _write(path, json.loads(document))
     return verified.number
-
-
-def _claims(document: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        claims: dict[str, Any] = jwt.decode(
-            document["signed"], options={"verify_signature": False}, algorithms=["RS256"]
-        )
-    except (jwt.PyJWTError, KeyError, TypeError):
-        raise KeyDirectoryError(
-            f"{KEY_SET_FILE} is not a root-signed key set; make it again with "
-            "`brinkbyte billing keys signing`",
-            reason="MalformedKeySet",
-        ) from None
-    return claims
 
 
 def _read_private(directory: Path) -> dict[TokenKind, SigningKey]:
@@ -199,18 +222,44 @@ def _check_complete(
         )
 
 
+def release_roots() -> Mapping[str, PublicJwk] | None:
+    """Return the release's root keys; None in a build without them (the source tree).
+
+    Raises:
+        KeySetError: the file cannot be read.
+    """
+    try:
+        return load_release_roots().keys
+    except KeySetError as error:
+        if error.reason != "NoTrustRoot":
+            raise
+        _log.warning("this build carries no root keys: who signed the key set is not checked")
+        return None
+
+
 class KeyRing:
     """The signing keys and key set that are in force; re-read when the directory changes.
 
-    Attributes:
+    Args:
         directory: see the module.
+        roots: root keys that must have signed the set; None in a build that carries none.
+        clock: returns Unix seconds.
 
     Raises:
-        KeyDirectoryError: at the start, when the keys are missing or do not match the set.
+        KeyDirectoryError: at the start, when the keys are missing or do not match the set, or the
+            set is not signed by a root.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        roots: Mapping[str, PublicJwk] | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self.directory = directory
+        self._roots = roots
+        self._clock = clock
         self._lock = threading.Lock()
         self._checked = time.monotonic()
         self._stamp = self._read_stamp()
@@ -218,30 +267,40 @@ class KeyRing:
 
     def _read_stamp(self) -> tuple[object, ...]:
         names = [KEY_SET_FILE, *(f"{kind}.pem" for kind in sorted(VENDOR_KINDS))]
-        stats = [
-            (self.directory / name).stat() for name in names if (self.directory / name).exists()
-        ]
-        return tuple((stat.st_mtime_ns, stat.st_ino, stat.st_size) for stat in stats)
+        found: list[object] = []
+        for name in names:
+            try:
+                stat = (self.directory / name).stat()
+            except OSError:
+                found.append(None)
+            else:
+                found.append((stat.st_mtime_ns, stat.st_ino, stat.st_size))
+        return tuple(found)
 
     def _load(self) -> None:
         private = _read_private(self.directory)
         path = self.directory / KEY_SET_FILE
         try:
-            document = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
+            document = path.read_bytes()
+            found = (
+                parse_key_set(document)
+                if self._roots is None
+                else verify_key_set(document, self._roots, now=int(self._clock()))
+            )
+        except OSError as error:
             raise KeyDirectoryError(
-                f"cannot read {path} ({error}); make it with `brinkbyte billing keys signing`",
+                f"cannot read {path} ({error.strerror}); make it with "
+                "`brinkbyte billing keys signing`",
                 reason="KeySetMissing",
             ) from None
-        claims = _claims(document)
-        public = {
-            key.kid: key
-            for key in (PublicJwk.model_validate_json(json.dumps(k)) for k in claims["keys"])
-        }
-        _check_complete(private, public)
-        self._private, self._public = private, public
-        self._document, self._number = document, int(claims["number"])
-        self._expires_at = int(claims["exp"])
+        except KeySetError as error:
+            raise KeyDirectoryError(
+                f"{path}: {error.message} (or make it anew with `brinkbyte billing keys signing`)",
+                reason=error.reason,
+            ) from None
+        _check_complete(private, found.keys)
+        self._private, self._found = private, found
+        self._document: dict[str, Any] = json.loads(document)
 
     def refresh(self) -> None:
         """Re-read the directory if it changed; looks at most every 10 seconds.
@@ -261,7 +320,7 @@ class KeyRing:
                 _log.error("new signing keys not taken", reason=error.reason, detail=error.message)
             else:
                 self._stamp = stamp
-                _log.info("signing keys taken in", key_set_number=self._number)
+                _log.info("signing keys taken in", key_set_number=self.number)
 
     def key(self, kind: TokenKind) -> SigningKey:
         """Return the private key that signs a kind of documents."""
@@ -270,7 +329,7 @@ class KeyRing:
     @property
     def public(self) -> Mapping[str, PublicJwk]:
         """Public keys of the set by key id."""
-        return self._public
+        return self._found.keys
 
     @property
     def document(self) -> dict[str, Any]:
@@ -280,9 +339,9 @@ class KeyRing:
     @property
     def number(self) -> int:
         """Number of the key set."""
-        return self._number
+        return self._found.number
 
     @property
     def expires_at(self) -> int:
         """Unix seconds at which the key set ends."""
-        return self._expires_at
+        return self._found.expires_at

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 
 from brinkbyte.billing.auth import InstanceCaller
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.devices import repository as device_rows
-from brinkbyte.billing.licenses import documents, issue, repository
+from brinkbyte.billing.licenses import documents, issue, repository, settling
 from brinkbyte.billing.licenses.issue import Customer, Issued
 from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.kit.problem import ProblemError
-from brinkbyte.license.claims import TokenKind
-from brinkbyte.license.modes import UPGRADE_URL
+from brinkbyte.license.claims import Revocation, SubscriptionStatus, TokenKind
+from brinkbyte.license.modes import FULL_MODES, UPGRADE_URL, LicenseMode
 from brinkbyte.license.wire import (
     EntitlementAnswer,
     EntitlementCheck,
@@ -36,13 +37,21 @@ async def current_tokens(context: Context, caller: InstanceCaller, held: Held) -
 async def current_documents(
     context: Context, tenant_id: str, instance_id: str, held: Held
 ) -> dict[TokenKind, Issued]:
-    """Return the newest documents, cut anew where they are stale."""
-    # The first look takes no lock: almost always nothing is stale.
+    """Return the newest documents, cut anew where they are stale.
+
+    Seats are decided again first where terms, standing or revocations changed since: what is
+    signed is what the customer may hold now, also while no operator sends an inventory.
+    """
+    # The first look takes no lock: almost always nothing has changed.
     for lock in (False, True):
         async with context.database.tenant(tenant_id) as connection:
             customer = await documents.load_customer(
                 connection, context, tenant_id, instance_id, lock=lock
             )
+            entries = await repository.revocations(connection, tenant_id)
+            settled = settling.is_settled(context, customer, entries)
+            if lock and not settled:
+                await settling.settle_again(connection, context, customer)
             stored = await repository.issued(connection, tenant_id, instance_id)
             seats, _ = await repository.seats(connection, tenant_id)
             devices = await device_rows.declared(connection, tenant_id)
@@ -52,10 +61,10 @@ async def current_documents(
                 stored,
                 seats=[seat for seat in seats.values() if seat.held_until is None],
                 devices=documents.device_order(devices),
-                entries=await repository.revocations(connection, tenant_id),
+                entries=entries,
                 held=held,
             )
-            if not stale:
+            if settled and not stale:
                 break
             if lock:
                 stored = await documents.issue_documents(
@@ -84,18 +93,20 @@ async def license_waiting(context: Context, caller: InstanceCaller, held: Held) 
     )
 
 
-def license_mode(customer: Customer, *, revoked: bool, now: int) -> str:
-    """Return the mode's name for first-generation devices."""
+def license_mode(customer: Customer, *, revoked: bool, now: int) -> LicenseMode:
+    """Return the mode that an instance with the newest license is in."""
     standing = customer.standing
     if revoked:
-        return "revoked"
-    if standing.status.value == "suspended":
-        return "suspended"
-    if standing.status.value == "none":
-        return "unlicensed"
+        return LicenseMode.REVOKED
+    if standing.status is SubscriptionStatus.SUSPENDED:
+        return LicenseMode.SUSPENDED
+    if standing.status is SubscriptionStatus.NONE:
+        return LicenseMode.UNLICENSED
+    if not standing.keeps(now):
+        return LicenseMode.EXPIRED
     if not standing.active(now):
-        return "expired"
-    return "trial" if standing.trialing else "active"
+        return LicenseMode.GRACE
+    return LicenseMode.TRIAL if standing.trialing else LicenseMode.ACTIVE
 
 
 async def validate(
@@ -119,13 +130,15 @@ async def validate(
         )
         seat = await repository.seat_of(connection, caller.tenant_id, request.camera_id)
         entries = await repository.revocations(connection, caller.tenant_id)
-    revoked = any(entry.kind is TokenKind.LICENSE for entry in entries)
-    mode = license_mode(customer, revoked=revoked, now=now)
+    ended = any(entry.kind is TokenKind.LICENSE for entry in entries)
+    mode = license_mode(customer, revoked=ended, now=now)
     entitled = customer.entitlements
     reason = message = ""
-    if mode not in ("active", "trial"):
-        reason = "LicenseRevoked" if revoked else customer.standing.refusal(now)[0]
+    if mode not in FULL_MODES:
+        reason = "LicenseRevoked" if ended else customer.standing.refusal(now)[0]
         message = f"the license is {mode}; see {UPGRADE_URL}"
+    elif _camera_revoked(entries, request.camera_id):
+        reason, message = "Revoked", f"{_REVOKED}; contact support"
     elif seat is None:
         reason, message = "NoSeat", "this camera has no seat; create its CameraLicense"
     elif seat.hardware_id != request.device_id:
@@ -133,11 +146,15 @@ async def validate(
     elif seat.until is not None and seat.until <= now:
         reason, message = "TrialEnded", f"the camera trial has ended; see {UPGRADE_URL}"
     valid = not reason and seat is not None
-    end = issue.camera_end(customer, seat, now) if valid and seat is not None else None
+    end = None
+    if valid and seat is not None:
+        end = issue.camera_end(customer, seat, now)
+        if mode is LicenseMode.GRACE:
+            end += customer.standing.grace_seconds
     packs = sorted({*seat.packs, *entitled.tenant_packs}) if valid and seat is not None else []
     return ValidateAnswer(
         is_valid=valid,
-        license_mode=mode,
+        license_mode=mode.value,
         enabled_growth_packs=tuple(packs),
         valid_until=None if end is None else datetime.fromtimestamp(end, UTC).isoformat(),
         cameras_allowed=entitled.base_seats + entitled.trial_seats,
@@ -166,21 +183,24 @@ async def check_entitlement(
             if check.kind == "meter"
             else Decimal(0)
         )
-    revoked = any(entry.kind is TokenKind.LICENSE for entry in entries)
-    mode = license_mode(customer, revoked=revoked, now=now)
-    if mode not in ("active", "trial"):
-        reason = "LicenseRevoked" if revoked else customer.standing.refusal(now)[0]
+    ended = any(entry.kind is TokenKind.LICENSE for entry in entries)
+    mode = license_mode(customer, revoked=ended, now=now)
+    if mode not in FULL_MODES:
+        reason = "LicenseRevoked" if ended else customer.standing.refusal(now)[0]
         return _refused(reason, f"the license is {mode}")
     if check.kind == "meter":
         return quotas.decide(context.catalog, customer.entitlements, check, used)
     if check.camera_id is not None:
+        if _camera_revoked(entries, check.camera_id):
+            return _refused("Revoked", _REVOKED)
         if seat is None:
             return _refused("NoSeat", "this camera has no seat; create its CameraLicense")
         if seat.until is not None and seat.until <= now:
             return _refused("TrialEnded", "the camera trial has ended")
     tenant_packs = customer.entitlements.tenant_packs
     packs = {*tenant_packs, *(seat.packs if seat is not None else ())}
-    base = seat is not None or customer.entitlements.base_seats > 0
+    entitled = customer.entitlements
+    base = seat is not None or entitled.base_seats + entitled.trial_seats > 0
     grant = issue.grant_of(context.catalog, sorted(packs), base=base)
     names = {"model": grant.models, "analytic": grant.analytics, "output": grant.outputs}
     if check.name in names[check.kind]:
@@ -188,6 +208,13 @@ async def check_entitlement(
     return _refused(
         "NotLicensed", f"{check.kind} {check.name!r} is not in this license; add the growth pack"
     )
+
+
+_REVOKED = "the vendor revoked the license of this camera"
+
+
+def _camera_revoked(entries: Iterable[Revocation], camera_id: str) -> bool:
+    return any(e.kind is TokenKind.CAMERA and e.subject == camera_id for e in entries)
 
 
 def _refused(reason: str, message: str) -> EntitlementAnswer:

@@ -16,8 +16,9 @@ class SubscriptionSet(WireModel):
     """``POST /api/subscriptions``: what the customer has bought from now on.
 
     ``terms`` is ``{plans, quantities, overrides}`` of the catalog. ``status`` is derived if left
-    out: trialing with trial days or a trial plan, else active. ``hardEnd``: end of a cancellation,
-    a fixed term or dunning; None: renews.
+    out: trialing with trial days or a trial plan, else active. A trial plan is refused beside what
+    is paid for. ``hardEnd``: end of a cancellation, a fixed term or dunning; None: renews, and for
+    ``canceled`` the end of today (UTC).
     """
 
     customer_id: Identifier

@@ -15,11 +15,23 @@ from brinkbyte.billing.customers.service import unknown_customer
 from brinkbyte.billing.db import Connection
 from brinkbyte.billing.subscriptions import repository
 from brinkbyte.billing.subscriptions.schemas import Subscription, SubscriptionSet
-from brinkbyte.billing.subscriptions.standing import entitlements_of, standing_of
-from brinkbyte.catalog import Catalog, CatalogError, Entitlements, Terms, compile_entitlements
+from brinkbyte.billing.subscriptions.standing import (
+    DAY,
+    Standing,
+    end_of_day,
+    entitlements_of,
+    standing_of,
+)
+from brinkbyte.catalog import (
+    Catalog,
+    CatalogError,
+    Entitlements,
+    Terms,
+    compile_entitlements,
+    quote,
+)
 from brinkbyte.kit.problem import ProblemError
 
-DAY = 86_400
 MAX_CLAIM = 10**9
 MAX_ALLOWANCE = 2**53 - 1
 
@@ -33,7 +45,7 @@ def check(catalog: Catalog, request: SubscriptionSet) -> tuple[Terms, Entitlemen
     try:
         terms = Terms.model_validate_json(json.dumps(request.terms))
         entitled = compile_entitlements(catalog, terms)
-        problems = _too_large(entitled)
+        problems = _too_large(entitled) + _trial_with_paid(catalog, terms, entitled)
         if not problems:
             return terms, entitled
     except CatalogError as error:
@@ -61,6 +73,25 @@ def _too_large(entitled: Entitlements) -> list[str]:
     ]
 
 
+def _trial_with_paid(catalog: Catalog, terms: Terms, entitled: Entitlements) -> list[str]:
+    """Refuse a plan trial beside what is paid for: the trial's end would end that too."""
+    paid = [line.line for line in quote(catalog, terms).lines if line.amount > 0]
+    if entitled.plan_trial_days is None or not paid:
+        return []
+    return [
+        f"a trial plan ends everything with it after {entitled.plan_trial_days} days, also what is "
+        f"paid for ({', '.join(paid)}); choose a plan that is bought, or leave these out"
+    ]
+
+
+def _hard_end(request: SubscriptionSet, before: Standing, status: str, now: int) -> int | None:
+    """Return the hard end; a cancellation without one ends today, never later than before."""
+    if status != "canceled" or request.hard_end is not None:
+        return request.hard_end
+    today = end_of_day(now)
+    return today if before.ends_at is None else min(today, before.ends_at)
+
+
 async def set_in(
     connection: Connection, catalog: Catalog, request: SubscriptionSet, *, actor: str, now: int
 ) -> Subscription:
@@ -84,11 +115,10 @@ async def set_in(
     status = request.status or ("trialing" if days else "active")
     if status == "trialing" and trial_end is None:
         raise ProblemError(422, "a trial needs its length; give trialDays", reason="InvalidTerms")
+    hard_end = _hard_end(request, before, status, now)
     ends = {
         "trial_ends_at": None if trial_end is None else datetime.fromtimestamp(trial_end, UTC),
-        "hard_end": (
-            None if request.hard_end is None else datetime.fromtimestamp(request.hard_end, UTC)
-        ),
+        "hard_end": None if hard_end is None else datetime.fromtimestamp(hard_end, UTC),
     }
     if row is None:
         await repository.insert(
@@ -101,7 +131,7 @@ async def set_in(
             now=moment,
             **ends,
         )
-    elif (terms, status, trial_end, request.hard_end) != (
+    elif (terms, status, trial_end, hard_end) != (
         before.terms,
         before.status.value,
         before.trial_ends_at,
@@ -117,7 +147,11 @@ async def set_in(
         actor=actor,
         action="subscription.set",
         subject=request.customer_id,
-        details={"status": status, "terms": terms.model_dump(mode="json")},
+        details={
+            "status": status,
+            "hardEnd": hard_end,
+            "terms": terms.model_dump(mode="json"),
+        },
     )
     return await get_in(connection, catalog, request.customer_id, now=now)
 

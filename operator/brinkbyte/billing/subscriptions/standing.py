@@ -17,7 +17,8 @@ from brinkbyte.catalog import (
 )
 from brinkbyte.license.claims import SubscriptionStatus
 
-GRACE_SECONDS: Final = 7 * 86_400
+DAY: Final = 86_400
+GRACE_SECONDS: Final = 7 * DAY
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,14 @@ class Standing:
         return 0 if self.status in none else GRACE_SECONDS
 
     def active(self, now: int) -> bool:
-        """Whether seats and devices of the terms may be used now."""
+        """Whether seats and devices of the terms may be taken now."""
+        return self._runs(now)
+
+    def keeps(self, now: int) -> bool:
+        """Whether what is held may be kept: as long as instances run, grace included."""
+        return self._runs(now - self.grace_seconds)
+
+    def _runs(self, now: int) -> bool:
         if self.status in (SubscriptionStatus.NONE, SubscriptionStatus.SUSPENDED):
             return False
         if self.status is SubscriptionStatus.CANCELED and self.hard_end is None:
@@ -107,6 +115,11 @@ def standing_of(row: dict[str, Any] | None) -> Standing:
 
 def _seconds(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp())
+
+
+def end_of_day(now: int) -> int:
+    """Return the end of the UTC day, Unix seconds."""
+    return (now // DAY + 1) * DAY
 
 
 def add_months(anchor: datetime, months: int) -> datetime:

@@ -43,6 +43,14 @@ async def refuse_first(
             "follows it",
             alarm=closed,
         )
+    if current is None:
+        inherited = await repository.inherited_epoch(connection, caller.tenant_id)
+        if inherited is not None and follows != inherited["epoch"]:
+            return Refusal(
+                "EpochConflict",
+                "the instance before this one left an open epoch; read the head and open a new "
+                "epoch that follows it",
+            )
     if followed is not None and followed["instance_id"] != caller.instance_id:
         ended = await repository.instance_ended(
             connection, caller.tenant_id, followed["instance_id"]

@@ -7,7 +7,13 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 
-from brinkbyte.billing.auth import InstanceCaller, Scope, instance_caller, vendor_caller
+from brinkbyte.billing.auth import (
+    InstanceCaller,
+    Scope,
+    VendorCaller,
+    instance_caller,
+    vendor_emitter,
+)
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.customers import service as customers
 from brinkbyte.billing.http import described_body, json_body, read_body
@@ -66,10 +72,10 @@ async def batch(request: Request, context: Server, caller: Caller) -> BatchAnswe
 @router.post("/api/usage/report", openapi_extra=described_body(UsageReport))
 async def report(
     context: Server,
-    actor: Annotated[str, Depends(vendor_caller)],
+    caller: Annotated[VendorCaller, Depends(vendor_emitter)],
     request: Annotated[UsageReport, Depends(json_body(UsageReport, MAX_BATCH_BYTES))],
 ) -> ReportAnswer:
     """Take in events of the vendor's own services."""
     await customers.require(context, request.customer_id)
     raws = [json.dumps(event, ensure_ascii=False).encode() for event in request.events]
-    return await service.report(context, request.customer_id, actor, raws)
+    return await service.report(context, request.customer_id, caller, raws)

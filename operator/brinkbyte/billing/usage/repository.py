@@ -17,10 +17,10 @@ _COLUMNS = (
 )
 
 
-async def lock_instance(connection: Connection, tenant_id: str, instance_id: str) -> None:
-    """Let one batch of an instance in at a time."""
+async def lock_chain(connection: Connection, tenant_id: str) -> None:
+    """Let one batch of a customer in at a time: a chain goes on from one instance to the next."""
     await connection.execute(
-        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 7266))", [f"{tenant_id}/{instance_id}"]
+        "SELECT pg_advisory_xact_lock(hashtextextended(%s, 7266))", [tenant_id]
     )
 
 
@@ -37,6 +37,17 @@ async def open_epoch(connection: Connection, tenant_id: str, instance_id: str) -
     cursor = await connection.execute(
         "SELECT * FROM usage_epochs WHERE tenant_id = %s AND instance_id = %s AND state = 'open'",
         [tenant_id, instance_id],
+    )
+    return await cursor.fetchone()
+
+
+async def inherited_epoch(connection: Connection, tenant_id: str) -> Row | None:
+    """Return the newest open epoch of an instance that has ended."""
+    cursor = await connection.execute(
+        "SELECT e.* FROM usage_epochs e JOIN instances i USING (tenant_id, instance_id) "
+        "WHERE e.tenant_id = %s AND e.state = 'open' AND i.ended_at IS NOT NULL "
+        "ORDER BY i.created_at DESC, e.opened_at DESC LIMIT 1",
+        [tenant_id],
     )
     return await cursor.fetchone()
 
@@ -71,12 +82,14 @@ async def has_chain_hash(
     return await cursor.fetchone() is not None
 
 
-async def close_epoch(connection: Connection, tenant_id: str, wanted: UUID, now: datetime) -> None:
-    """Close an epoch."""
+async def close_epochs(connection: Connection, tenant_id: str, wanted: UUID, now: datetime) -> None:
+    """Close an epoch, and what older instances that have ended left open."""
     await connection.execute(
-        "UPDATE usage_epochs SET state = 'closed', closed_at = %s "
-        "WHERE tenant_id = %s AND epoch = %s AND state = 'open'",
-        [now, tenant_id, wanted],
+        "UPDATE usage_epochs e SET state = 'closed', closed_at = %(now)s "
+        "WHERE e.tenant_id = %(tenant)s AND e.state = 'open' AND (e.epoch = %(epoch)s OR EXISTS ("
+        "SELECT 1 FROM instances i WHERE i.tenant_id = e.tenant_id "
+        "AND i.instance_id = e.instance_id AND i.ended_at IS NOT NULL))",
+        {"now": now, "tenant": tenant_id, "epoch": wanted},
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from brinkbyte.billing.auth import InstanceCaller
+from brinkbyte.billing.auth import InstanceCaller, VendorCaller
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.db import Connection
 from brinkbyte.billing.instances import repository as instances
@@ -56,9 +56,11 @@ def _problem(reason: str, message: str) -> ProblemError:
 
 
 async def head(context: Context, caller: InstanceCaller) -> UsageHead:
-    """Return what the ledger holds of an instance."""
+    """Return where an instance's chain goes on: its own open epoch, else the one before it left."""
     async with context.database.tenant(caller.tenant_id) as connection:
         row = await repository.open_epoch(connection, caller.tenant_id, caller.instance_id)
+        if row is None:
+            row = await repository.inherited_epoch(connection, caller.tenant_id)
     if row is None:
         return UsageHead(server_time=context.now())
     return UsageHead(
@@ -80,7 +82,14 @@ async def ingest(context: Context, caller: InstanceCaller, body: bytes) -> str:
         envelope = parse_envelope(body)
         raws = split_events(bytes(envelope.events))
         async with context.database.tenant(caller.tenant_id) as connection:
-            await repository.lock_instance(connection, caller.tenant_id, caller.instance_id)
+            await repository.lock_chain(connection, caller.tenant_id)
+            if await repository.instance_ended(connection, caller.tenant_id, caller.instance_id):
+                # Between the look at its credential and here.
+                raise ProblemError(
+                    403,
+                    "this instance has ended; its events go with the one enrolled after it",
+                    reason="InstanceEnded",
+                )
             header = await _verify(connection, caller, envelope, len(raws))
             epoch = await repository.epoch(connection, caller.tenant_id, UUID(header.epoch))
             stored = await _stored(connection, caller, header)
@@ -149,15 +158,10 @@ async def _verify(
     check_payload(header, bytes(envelope.events))
     if header.count != count or count > MAX_EVENTS:
         raise BatchError("the header's count is not the number of events", reason="MalformedBatch")
-    if header.follows is not None:
-        try:
-            follows = UUID(header.follows)
-        except ValueError:
-            raise BatchError("follows is not an epoch", reason="MalformedBatch") from None
-        if header.batch_no != 1 or follows == UUID(header.epoch):
-            raise BatchError(
-                "only the first batch of an epoch follows another", reason="MalformedBatch"
-            )
+    if header.follows is not None and (header.batch_no != 1 or header.follows == header.epoch):
+        raise BatchError(
+            "only the first batch of an epoch follows another one", reason="MalformedBatch"
+        )
     return header
 
 
@@ -201,7 +205,7 @@ async def _record(
     tenant_id, epoch_id = caller.tenant_id, UUID(header.epoch)
     if header.batch_no == 1:
         if follows is not None:
-            await repository.close_epoch(connection, tenant_id, follows, moment)
+            await repository.close_epochs(connection, tenant_id, follows, moment)
         await repository.insert_epoch(connection, tenant_id, header, follows, moment)
     else:
         await repository.advance_epoch(connection, tenant_id, header)
@@ -297,12 +301,12 @@ async def _write_events(
     return inserted, rejected
 
 
-async def report(context: Context, tenant_id: str, emitter: str, raws: list[bytes]) -> ReportAnswer:
+async def report(
+    context: Context, tenant_id: str, caller: VendorCaller, raws: list[bytes]
+) -> ReportAnswer:
     """Take in events that the vendor's own services report without sealing them."""
     moment = datetime.fromtimestamp(context.now(), UTC)
-    good, bad = judge(
-        raws, context.catalog, set(context.catalog.families), int(context.clock() * 1000)
-    )
+    good, bad = judge(raws, context.catalog, caller.families, int(context.clock() * 1000))
     try:
         async with context.database.tenant(tenant_id) as connection:
             inserted, rejected = await _write_events(
@@ -311,7 +315,7 @@ async def report(context: Context, tenant_id: str, emitter: str, raws: list[byte
                 tenant_id,
                 good,
                 bad,
-                instance_id=emitter,
+                instance_id=caller.actor,
                 epoch_id=None,
                 batch_no=None,
                 now=moment,
