@@ -15,6 +15,7 @@ settings.register_profile("brinkbyte", deadline=None)
 settings.load_profile("brinkbyte")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin looks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests stay together when several processes share the work.
 
