@@ -78,7 +78,7 @@ images: $(STAMP) ## the project's image and, without a registry, local PostgreSQ
 test: lint check-generated debian-packages images ## everything: unit, real services, a real cluster
 	rm -f .coverage .coverage.*
 	@# Two processes: tests on the cluster mostly wait.
-	$(PY) -m coverage run -m pytest -n 2 --dist loadgroup --no-loadscope-reorder tests
+	$(PY) -m coverage run -m pytest -n 2 --no-loadscope-reorder tests
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

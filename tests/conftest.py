@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
-TESTS = Path(__file__).parent
 # Machines of continuous integration are slow at times; that is no failure of the code.
 settings.register_profile("brinkbyte", deadline=None)
 settings.load_profile("brinkbyte")
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin looks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests stay together when several processes share the work.
+class Together(LoadScopeScheduling):
+    """Hands tests out to processes: those of one cluster, or of one set of servers, to one."""
 
-    Those of one cluster, and those that share servers, run one after the other.
-    """
-    for item in items:
-        folder, *below = item.path.relative_to(TESTS).parts
-        if folder in {"campaign", "cluster"} and item.get_closest_marker("cluster"):
-            group = "cluster"
-        elif folder in {"services", "unit"}:
-            group = f"{folder}-{below[0]}"
-        else:
-            group = folder
-        item.add_marker(pytest.mark.xdist_group(group))
+    def _split_scope(self, nodeid: str) -> str:
+        _, folder, *below = nodeid.split("::", maxsplit=1)[0].split("/")
+        if folder == "campaign":
+            return "campaign" if below[0] == "test_process_kills.py" else "cluster"
+        return f"{folder}/{below[0]}" if folder in {"services", "unit"} else folder
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 @pytest.fixture(autouse=True)
