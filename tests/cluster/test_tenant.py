@@ -380,20 +380,33 @@ def test_what_only_some_tenants_have_is_put_right_too(site: Site) -> None:
 
 
 def test_paused_stops_provisioning_and_nothing_else(site: Site) -> None:
+    account = ("serviceaccount", "acme-btn-redis")
+
+    def moved(device: str) -> None:
+        site.camera("exit", device)
+        eventually(
+            f"the license is good on {device}",
+            lambda: live(site, "cameralicense", "exit")["status"]["hardwareId"] == f"hw-{device}",
+            seconds=30,
+        )
+
     site.cluster.patch("tenant", site.namespace, "acme", {"spec": {"paused": True}})
-    site.wait("tenant", "acme", "Ready", "True", "Paused")
-    site.cluster.delete_object("cronjob", site.namespace, "acme-btn-reporter")
-    eventually("metering goes on", lambda: live(site, "cronjob", "acme-btn-reporter"), seconds=5)
-    site.camera("meanwhile", "gate")
-    site.wait_ready("cameralicense", "meanwhile")
-    site.cluster.delete_object("cameralicense", site.namespace, "meanwhile")
-    site.cluster.delete_object("serviceaccount", site.namespace, "acme-btn-redis")
-    time.sleep(3)
-    assert not live(site, "serviceaccount", "acme-btn-redis")
-    site.cluster.patch("tenant", site.namespace, "acme", {"spec": {"paused": None}})
-    eventually(
-        "all is back", lambda: live(site, "serviceaccount", "acme-btn-redis"), seconds=WITHIN
-    )
+    try:
+        site.wait("tenant", "acme", "Ready", "True", "Paused")
+        site.cluster.delete_object("cronjob", site.namespace, "acme-btn-reporter")
+        eventually(
+            "metering goes on",
+            lambda: live(site, "cronjob", "acme-btn-reporter"),
+            seconds=WITHIN,
+        )
+        moved("dock")
+        site.cluster.delete_object(account[0], site.namespace, account[1])
+        time.sleep(3)
+        assert not live(site, *account)
+    finally:
+        site.cluster.patch("tenant", site.namespace, "acme", {"spec": {"paused": None}})
+    eventually("all is back", lambda: live(site, *account), seconds=WITHIN)
+    moved("gate")
     site.wait("tenant", "acme", "Ready", "True", "Available")
 
 
