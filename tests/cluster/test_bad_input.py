@@ -265,6 +265,12 @@ def silence(site: Site) -> Iterator[None]:
 def test_a_line_that_is_dead_silent_holds_up_no_repair(site: Site) -> None:
     site.camera("new", "gate")
     site.wait("cameralicense", "new", "Ready", "Unknown", "BillingUnreachable", seconds=60)
+
+    def headline() -> str:
+        shown = site.cluster.get("tenant", "acme", namespace=site.namespace)["status"]
+        return str(shown["headline"]["reason"])
+
+    eventually("get tells", lambda: headline() == "BillingUnreachable", seconds=20)
     for name in ("gate-bed-token", "acme-btn-devices", "acme-btn-redis"):
         site.cluster.delete_object("secret", site.namespace, name)
         eventually(
@@ -273,8 +279,6 @@ def test_a_line_that_is_dead_silent_holds_up_no_repair(site: Site) -> None:
             seconds=5,
         )
     assert site.cluster.ready("cameralicense", site.namespace, "entry")
-    shown = site.cluster.get("tenant", "acme", namespace=site.namespace)["status"]
-    assert shown["headline"]["reason"] == "BillingUnreachable"
 
 
 POINTS = [

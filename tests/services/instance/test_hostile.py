@@ -204,14 +204,20 @@ async def test_every_score_can_be_kept(api: Api, score: float) -> None:
     assert answer.status_code == 201, answer.text
 
 
-@pytest.mark.parametrize(("depth", "status"), [(32, 201), (33, 422), (300, 422), (900, 422)])
-async def test_settings_are_as_deep_as_can_be_read_again(api: Api, depth: int, status: int) -> None:
+# What is deeper than the parser's own stack is no JSON to it.
+DEPTHS = [(32, {201}), (33, {422}), (300, {422}), (900, {400, 422})]
+
+
+@pytest.mark.parametrize(("depth", "statuses"), DEPTHS)
+async def test_settings_are_as_deep_as_can_be_read_again(
+    api: Api, depth: int, statuses: set[int]
+) -> None:
     nested: Any = 1
     for _ in range(depth - 1):
         nested = [nested]
     body = {"cameraId": "cam-1", "pipeline": {"settings": {"a": nested}}}
     answer = await api.http.post("/api/v1/cameras", headers=SERVICE, json=body)
-    assert answer.status_code == status, answer.text
+    assert answer.status_code in statuses, answer.text
     for path in ("/api/v1/cameras", "/api/v1/cameras/cam-1"):
         read = await api.http.get(path, headers=SERVICE)
         assert read.status_code in {200, 404}
