@@ -84,7 +84,7 @@ test: lint check-generated debian-packages images ## everything: unit, real serv
 
 .PHONY: soak
 soak: $(STAMP) debian-packages images ## the long tests at full size
-	BRINKBYTE_SOAK=1 $(PYTEST) tests -m soak
+	BRINKBYTE_SOAK=1 $(PYTEST) -n 2 --no-loadscope-reorder tests -m soak
 
 .PHONY: bench
 bench: $(STAMP) debian-packages images ## build/bench.json: each figure beside a reference of the same run
