@@ -20,9 +20,10 @@ class Together(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         _, folder, *below = nodeid.split("::", maxsplit=1)[0].split("/")
-        if folder == "campaign":
-            return "campaign" if below[0] == "test_process_kills.py" else "cluster"
-        return f"{folder}/{below[0]}" if folder in {"services", "unit"} else folder
+        if folder == "cluster":
+            # These have a cluster to themselves.
+            return "crds" if below[0] == "test_crds.py" else folder
+        return f"{folder}/{below[0]}" if folder in {"campaign", "services", "unit"} else folder
 
 
 @pytest.hookimpl(optionalhook=True)

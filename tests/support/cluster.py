@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import zlib
@@ -21,6 +22,7 @@ sys.path.append(str(ROOT / "hack"))
 from stack.cluster import Cluster  # noqa: E402 - the path comes first
 
 T = TypeVar("T")
+_WORKER = [name for name in [os.environ.get("PYTEST_XDIST_WORKER", "")] if name]
 OTHER = "someone-else"
 """Field manager of whoever changes our children."""
 
@@ -83,8 +85,8 @@ def eventually(what: str, check: Callable[[], T], *, seconds: float, every: floa
 
 
 def cluster_name(purpose: str) -> str:
-    """Return a name of this checkout's own: two may run their tests at the same time."""
-    return f"brinkbyte-{purpose}-{zlib.crc32(str(ROOT).encode()):08x}"
+    """Return a name of this checkout's and this process's own: others may test at the same time."""
+    return "-".join(["brinkbyte", purpose, f"{zlib.crc32(str(ROOT).encode()):08x}", *_WORKER])
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +100,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
     if given:
         found = KubernetesCluster(Path(str(given)).resolve())
     else:
-        kubeconfig = ROOT / "build" / "test" / "kubeconfig"
+        kubeconfig = ROOT.joinpath("build", "test", *_WORKER, "kubeconfig")
         made = KubernetesCluster.create(cluster_name("test"), kubeconfig, reuse=keep)
         found = KubernetesCluster(made.kubeconfig, made.name)
         found.load_images()
