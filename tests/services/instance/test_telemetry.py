@@ -309,25 +309,46 @@ async def test_days_past_retention_are_dropped_a_cut_waits_and_no_license_freeze
         assert await api.instance.telemetry.maintain() == []
 
 
+async def _partitions(site: Site) -> set[str]:
+    found = await rows(
+        site.dsn,
+        "SELECT inhrelid::regclass::text AS name FROM pg_inherits "
+        "WHERE inhparent = 'telemetry_events'::regclass",
+    )
+    return {str(row["name"]) for row in found}
+
+
+async def _days_ago(api: Api, *ages: int) -> list[str]:
+    """Make the partitions of days so long ago and return their names."""
+    days = [datetime.now(UTC) - timedelta(days=age) for age in ages]
+    async with api.instance.pool.connection() as connection:
+        await ensure_days(connection, days)
+    return [f"telemetry_events_{day:%Y%m%d}" for day in days]
+
+
+async def _maintained(api: Api, site: Site, gone: str) -> None:
+    """Maintain until a partition is gone: the app's own first turn may be at it meanwhile."""
+    async with asyncio.timeout(20):
+        while gone in await _partitions(site):
+            await api.instance.telemetry.maintain()
+
+
 async def test_where_there_never_was_a_license_seven_days_are_kept(site: Site) -> None:
     async with running_app(site) as api:
-        async with api.instance.pool.connection() as connection:
-            for age in (1, 9):
-                day = datetime.now(UTC) - timedelta(days=age)
-                await ensure_days(connection, [day])
-        dropped = await api.instance.telemetry.maintain()
-        assert dropped == [f"telemetry_events_{datetime.now(UTC) - timedelta(days=9):%Y%m%d}"]
+        recent, old = await _days_ago(api, 1, 9)
+        await _maintained(api, site, old)
+        assert recent in await _partitions(site)
 
 
 async def test_a_partition_in_use_is_dropped_another_time(site: Site) -> None:
     async with running_app(site) as api:
-        old = datetime.now(UTC) - timedelta(days=9)
-        async with api.instance.pool.connection() as connection:
-            await ensure_days(connection, [old])
         async with await psycopg.AsyncConnection.connect(site.dsn) as reader:
+            (old,) = await _days_ago(api, 9)
             await reader.execute("SELECT count(*) FROM telemetry_events")
-            assert await api.instance.telemetry.maintain() == []
-        assert len(await api.instance.telemetry.maintain()) == 1
+            if old in await _partitions(site):  # the app's own first turn was not quicker
+                assert await api.instance.telemetry.maintain() == []
+                assert old in await _partitions(site)
+        await _maintained(api, site, old)
 
 
 async def test_the_operators_wish_caps_retention(site: Site) -> None:
