@@ -11,27 +11,27 @@ import httpx
 from brinkbyte.catalog import Catalog, load_catalog
 from brinkbyte.client.retry import RetryPolicy
 from brinkbyte.instance.credentials import Credentials
-from brinkbyte.instance.directories import WatchedDirectory
 from brinkbyte.instance.licensing.billing import BillingTier
 from brinkbyte.instance.licensing.cache import DocumentCache
-from brinkbyte.instance.licensing.documents import Verifier
 from brinkbyte.instance.licensing.service import LicenseService
 from brinkbyte.instance.metrics import Metrics, StateCollector
 from brinkbyte.instance.services.cameras import CameraService
 from brinkbyte.instance.services.inference import InferenceService
 from brinkbyte.instance.services.telemetry import TelemetryService
 from brinkbyte.instance.services.views import Views
-from brinkbyte.instance.settings import InstanceSettings, read_text
+from brinkbyte.instance.settings import InstanceSettings
 from brinkbyte.instance.triton.client import TritonClient
 from brinkbyte.instance.triton.loader import ModelLoader
 from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.kit.pools import Pool
+from brinkbyte.license.documents import Verifier
 from brinkbyte.license.keys import PublicJwk
 from brinkbyte.license.modes import UNLICENSED_DEVICES
 from brinkbyte.resources.names import TRITON_CONTROL_KEY
 from brinkbyte.store import open_database
 from brinkbyte.store.cameras import camera_device
 from brinkbyte.store.devices import longest_registered, sync_devices
+from brinkbyte.store.directories import WatchedDirectory, read_text
 from brinkbyte.store.identity import Identity
 
 

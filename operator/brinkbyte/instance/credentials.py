@@ -13,11 +13,10 @@ from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from brinkbyte.instance.directories import WatchedDirectory
-from brinkbyte.instance.settings import read_text
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.resources.names import DEVICES_KEY, OPERATOR_TOKEN_KEY, SERVICE_TOKEN_KEY
 from brinkbyte.resources.state import DeviceCredential
+from brinkbyte.store.directories import WatchedDirectory, read_text
 
 _DEVICES: Final = TypeAdapter(tuple[DeviceCredential, ...])
 _LOOK_AGAIN_SECONDS: Final = 1.0

@@ -18,6 +18,7 @@ from brinkbyte.resources.names import (
     TRITON_HTTP_PORT,
 )
 from brinkbyte.store.database import DatabaseSettings
+from brinkbyte.store.directories import read_text
 from brinkbyte.store.identity import IdentitySettings
 
 
@@ -55,11 +56,3 @@ class InstanceSettings(DatabaseSettings, IdentitySettings):
         if self.redis_url is not None:
             return self.redis_url.get_secret_value()
         return read_text(self.redis_dir / REDIS_URL_KEY)
-
-
-def read_text(path: Path) -> str | None:
-    """Return a file's text without surrounding space; None when it is missing or empty."""
-    try:
-        return path.read_text("utf-8").strip() or None
-    except (OSError, UnicodeError):
-        return None

@@ -7,9 +7,9 @@ from typing import Any
 import jwt
 import pytest
 
-from brinkbyte.instance.licensing.documents import Snapshot, Verifier
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.claims import LicenseClaims, TokenKind
+from brinkbyte.license.documents import Snapshot, Verifier
 from brinkbyte.license.keys import load_roots
 from brinkbyte.license.modes import LicenseMode, decide_mode
 from brinkbyte.license.tokens import verify

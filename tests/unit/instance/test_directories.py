@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from brinkbyte.instance.credentials import Caller, Credentials
-from brinkbyte.instance.directories import WatchedDirectory
-from brinkbyte.instance.settings import read_text
+from brinkbyte.store.directories import WatchedDirectory, read_text
 from support.instance_site import volume
 
 pytestmark = pytest.mark.unit

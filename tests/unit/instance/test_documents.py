@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from brinkbyte.instance.licensing.documents import Snapshot, Verifier, newer_documents
 from brinkbyte.license.claims import TokenKind
+from brinkbyte.license.documents import Snapshot, Verifier, newer_documents
 from brinkbyte.license.keys import sign_key_set
 from brinkbyte.license.tokens import sign
 from brinkbyte.license.wire import Held

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from brinkbyte.catalog import load_catalog
-from brinkbyte.instance.licensing.documents import Snapshot
-from brinkbyte.instance.licensing.policy import Policy
 from brinkbyte.license.claims import CameraMode
+from brinkbyte.license.documents import Snapshot
 from brinkbyte.license.seats import Seat, unpack_seats
+from brinkbyte.store.policy import Policy
 from support.licensing import DAY, NOW, license_claims, revocations_claims, seats_claims
 
 pytestmark = pytest.mark.unit

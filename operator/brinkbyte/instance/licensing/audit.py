@@ -11,11 +11,11 @@ from typing import Final
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from brinkbyte.instance.licensing.documents import Refusal
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import Pool
 from brinkbyte.license.claims import TokenKind
+from brinkbyte.license.documents import Refusal
 from brinkbyte.license.modes import LicenseMode
 from brinkbyte.store.licenses import ValidationRecord, record_validations
 

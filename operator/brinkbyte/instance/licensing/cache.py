@@ -12,9 +12,9 @@ from typing import Final, TypeAlias
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
-from brinkbyte.instance.licensing.documents import ORDER
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.license.claims import TokenKind
+from brinkbyte.license.documents import ORDER
 
 _KEPT_SECONDS: Final = 86_400
 _TIMEOUT_SECONDS: Final = 0.5

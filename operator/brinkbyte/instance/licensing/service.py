@@ -14,25 +14,22 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from brinkbyte.catalog import Catalog
-from brinkbyte.instance.directories import WatchedDirectory
 from brinkbyte.instance.licensing.audit import DATABASE_ERRORS, Audit, RefusedDocument
 from brinkbyte.instance.licensing.billing import BillingTier
 from brinkbyte.instance.licensing.cache import DocumentCache
-from brinkbyte.instance.licensing.documents import (
-    ORDER,
-    Documents,
-    Snapshot,
-    Verifier,
-)
-from brinkbyte.instance.licensing.policy import CameraDecision, Policy
-from brinkbyte.instance.settings import read_text
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import Pool
 from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.clock import ClockState
+from brinkbyte.license.documents import (
+    ORDER,
+    Documents,
+    Snapshot,
+    Verifier,
+)
 from brinkbyte.license.modes import LicenseMode
-from brinkbyte.resources.names import KEY_SET_KEY, LICENSE_KEY, REVOCATIONS_KEY, SEATS_KEY
+from brinkbyte.store.directories import WatchedDirectory, read_documents
 from brinkbyte.store.licenses import (
     ValidationRecord,
     advance_clock,
@@ -40,13 +37,8 @@ from brinkbyte.store.licenses import (
     load_documents,
     store_document,
 )
+from brinkbyte.store.policy import CameraDecision, Policy
 
-FILES: Final = {
-    TokenKind.KEY_SET: KEY_SET_KEY,
-    TokenKind.REVOCATIONS: REVOCATIONS_KEY,
-    TokenKind.LICENSE: LICENSE_KEY,
-    TokenKind.SEATS: SEATS_KEY,
-}
 REFRESH_SECONDS: Final = 3600
 """Asked again after this long when no license says otherwise; also the memory tier's TTL."""
 CLOCK_SAVE_SECONDS: Final = 3600
@@ -169,8 +161,7 @@ class LicenseService:
             self._directory.forget()
         if not self._directory.changed():
             return
-        found = {kind: read_text(self._directory.path / name) for kind, name in FILES.items()}
-        await self._take_in({kind: text for kind, text in found.items() if text}, "directory")
+        await self._take_in(read_documents(self._directory.path), "directory")
         wait = _REFUSED_SECONDS if self._refused["directory"] else float("inf")
         self._directory_again = self._monotonic() + wait
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from brinkbyte.catalog import Catalog
-from brinkbyte.instance.licensing.policy import CameraDecision
 from brinkbyte.instance.licensing.service import LicenseService
 from brinkbyte.instance.schemas import (
     CameraBody,
@@ -24,6 +23,7 @@ from brinkbyte.kit.pools import Pool
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.store import cameras as store
 from brinkbyte.store.cameras import Camera, Component, LineZone, PolygonZone
+from brinkbyte.store.policy import CameraDecision
 
 MAX_PARTS = 64
 Member = Literal["components", "line_zones", "polygon_zones"]

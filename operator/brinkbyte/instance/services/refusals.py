@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from brinkbyte.catalog import Catalog
-from brinkbyte.instance.licensing.policy import CameraDecision
 from brinkbyte.kit.errors import InvalidInputError
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.modes import FULL_MODES, UPGRADE_URL
+from brinkbyte.store.policy import CameraDecision
 
 _PAYMENT_REQUIRED: Final = 402
 _FORBIDDEN: Final = 403

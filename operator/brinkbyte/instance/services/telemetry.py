@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from brinkbyte.instance.credentials import Principal
-from brinkbyte.instance.licensing.policy import CameraDecision
 from brinkbyte.instance.licensing.service import LicenseService
 from brinkbyte.instance.schemas import (
     Aggregates,
@@ -30,6 +29,7 @@ from brinkbyte.store import telemetry as store
 from brinkbyte.store.cameras import camera_device
 from brinkbyte.store.database import Connection
 from brinkbyte.store.licenses import get_config, set_config
+from brinkbyte.store.policy import CameraDecision
 from brinkbyte.store.telemetry import TelemetryEvent
 
 AHEAD: Final = timedelta(minutes=5)

@@ -7,7 +7,6 @@ from typing import Any
 
 from brinkbyte.catalog import Catalog
 from brinkbyte.instance.credentials import Credentials
-from brinkbyte.instance.licensing.policy import CameraDecision, Policy
 from brinkbyte.instance.licensing.service import LicenseService
 from brinkbyte.instance.schemas import ValidationAnswer
 from brinkbyte.instance.triton.loader import ModelLoader
@@ -21,6 +20,7 @@ from brinkbyte.resources.state import InstanceState, LicenseState
 from brinkbyte.store import metering_state
 from brinkbyte.store.devices import device_changes, mark_offline
 from brinkbyte.store.outbox import usage_totals
+from brinkbyte.store.policy import CameraDecision, Policy
 from brinkbyte.store.state import quarantined_events
 
 ENTITLEMENT_SECONDS = 300

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
+from brinkbyte.license.claims import TokenKind
+from brinkbyte.resources.names import KEY_SET_KEY, LICENSE_KEY, REVOCATIONS_KEY, SEATS_KEY
+
+_DOCUMENTS: Final = {
+    TokenKind.KEY_SET: KEY_SET_KEY,
+    TokenKind.REVOCATIONS: REVOCATIONS_KEY,
+    TokenKind.LICENSE: LICENSE_KEY,
+    TokenKind.SEATS: SEATS_KEY,
+}
 Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
@@ -46,3 +55,17 @@ class WatchedDirectory:
             # Missing, or swapped while we looked: the next look sees the whole.
             return (("", 0, 0, 0), *entries)
         return tuple(entries)
+
+
+def read_text(path: Path) -> str | None:
+    """Return a file's text without surrounding space; None when it is missing or empty."""
+    try:
+        return path.read_text("utf-8").strip() or None
+    except (OSError, UnicodeError):
+        return None
+
+
+def read_documents(path: Path) -> dict[TokenKind, str]:
+    """Return the signed documents of a mounted license directory; they are not verified yet."""
+    found = {kind: read_text(path / name) for kind, name in _DOCUMENTS.items()}
+    return {kind: text for kind, text in found.items() if text is not None}

@@ -7,8 +7,8 @@ from functools import cached_property
 from typing import Final
 
 from brinkbyte.catalog import Catalog, unlicensed_entitlements
-from brinkbyte.instance.licensing.documents import Snapshot
 from brinkbyte.license.claims import Features, Grant, Limits
+from brinkbyte.license.documents import Snapshot
 from brinkbyte.license.modes import (
     UNLICENSED_DEVICES,
     UNLICENSED_RETENTION_DAYS,
