@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import measure, reference
+from bench.guards import guards
 from stack.cluster import Cluster
 from stack.release import install_billing, install_operator
 from stack.tools import BUILD, StepError, step
@@ -47,6 +48,8 @@ def result(
 
 def run() -> list[Result]:
     """Bring a new cluster up, measure, remove it."""
+    with step("guards of a service beside the instance"):
+        guarded = guards()
     cluster = Cluster.create(CLUSTER, BUILD / "bench" / "kubeconfig")
     try:
         cluster.load_images()
@@ -88,6 +91,16 @@ def run() -> list[Result]:
             f"{measure.LICENSES} CameraLicenses: first create to last Ready", ours.total, "s",
             beside="bare kopf handler, one Secret and one status", beside_value=floor.total,
             target="for the record", ok=True,
+        ),
+        result(
+            "Guard check in process, p99", guarded.check, "µs",
+            beside="dictionary look-up and compare", beside_value=guarded.look_up,
+            target="<= 20 µs", ok=guarded.check <= 20,
+        ),
+        result(
+            "Atomic check-and-record, durable, p99", guarded.record, "ms",
+            beside="bare UPDATE in its own transaction, same server", beside_value=guarded.update,
+            target="<= 2 ms", ok=guarded.record <= 2,
         ),
     ]  # fmt: skip
 
