@@ -31,6 +31,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     return Together(config, log)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show what a test wants to be seen also when it has passed, such as its seed."""
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if getattr(report, "when", "") == "call":
+                for name, line in report.user_properties:
+                    if name == "shown":
+                        terminalreporter.write_line(str(line))
+
+
 @pytest.fixture(autouse=True)
 def own_logging() -> Iterator[None]:
     """A program run inside a test logs to a stream that ends with the test: so does its handler."""

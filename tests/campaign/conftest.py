@@ -12,7 +12,6 @@ from support.redis import redis_server, redis_url
 
 __all__ = ["cluster", "postgres_database", "postgres_server", "redis_server", "redis_url"]
 HERE = Path(__file__).parent
-SHOWN_AS = "campaign"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,14 +30,4 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        item.user_properties += [(SHOWN_AS, line) for line in SHOWN[before:]]
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the seeds also when every campaign has passed."""
-    for reports in terminalreporter.stats.values():
-        for report in reports:
-            if getattr(report, "when", "") == "call":
-                for name, line in report.user_properties:
-                    if name == SHOWN_AS:
-                        terminalreporter.write_line(str(line))
+        item.user_properties += [("shown", line) for line in SHOWN[before:]]
