@@ -23,13 +23,11 @@ def conditions_table(conditions: Iterable[Condition]) -> Table:
     """One row per condition of every object."""
     table = Table("object", "condition", "status", "reason", "message", box=box.SIMPLE_HEAD,
                   title="Conditions", title_justify="left")  # fmt: skip
-    # One line for each: "kubectl get -o wide" has the whole message.
-    for column in table.columns:
-        column.no_wrap = True
-        column.overflow = "ellipsis"
     for one in conditions:
+        # One line for each: "kubectl get -o wide" has the whole message.
+        message = one.message if len(one.message) <= 60 else one.message[:59] + "…"
         status = _MARKS.get(one.status, one.status)
-        table.add_row(f"{one.kind}/{one.name}", one.type, status, one.reason, one.message)
+        table.add_row(f"{one.kind}/{one.name}", one.type, status, one.reason, message)
     return table
 
 
