@@ -24,8 +24,13 @@ from support.postgres import PostgresServer
 
 SOURCE = Path(__file__).resolve().parents[2] / "operator" / "brinkbyte"
 KILLS = 170 if soaking() else 30
-# Points with a campaign or a test of their own: the operator's, Triton's, the migrations'.
-ELSEWHERE = {"infer.before_commit", "infer.committed", "migrate.before_commit", "migrate.committed"}
+# Points with a campaign or a test of their own: the operator's, Triton's, the migrations', the
+# guards'.
+ELSEWHERE = {
+    f"{what}.{when}"
+    for what in ("infer", "migrate", "guards")
+    for when in ("before_commit", "committed")
+}
 METERED = ("telemetry", "infer")
 
 
