@@ -19,6 +19,8 @@ from .state import State, read_state
 
 CONTEXT_PREFIX = "kind-"
 BOOT_PATIENCE = 60.0
+INOTIFY_INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
+ENOUGH_INSTANCES = 1024
 NAME_PATTERN = re.compile(r"[a-z0-9]([a-z0-9.-]{0,43}[a-z0-9])?")
 
 
@@ -108,6 +110,7 @@ class Clusters:
             if self.folder(name).exists():
                 say(f"removing what is left of an unfinished or ended cluster {name}")
                 self._remove(name)
+            raise_limits()
             begun = elapsed()
             say(f'Creating cluster "{name}" ...')
             state = self._reserve(name)
@@ -279,6 +282,13 @@ class Clusters:
             if folder.is_dir():
                 return folder
         raise LocalkubeError(f'there are no logs of a cluster "{name}"')
+
+
+def raise_limits() -> None:
+    """Let root watch more files: the kernel's 128 instances do for about four clusters."""
+    if int(INOTIFY_INSTANCES.read_text()) < ENOUGH_INSTANCES:
+        with suppress(OSError):
+            INOTIFY_INSTANCES.write_text(str(ENOUGH_INSTANCES))
 
 
 def unmount_below(folder: Path) -> None:

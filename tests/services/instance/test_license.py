@@ -256,7 +256,7 @@ async def test_what_was_refused_for_a_time_is_taken_in_when_the_cause_is_gone(
         assert license_service.policy().decision.mode == "unlicensed"
         license_service._wall = time.time
         await eventually(lambda: license_service.policy().decision.mode == "active")
-        assert license_service._directory_again == float("inf")
+        await eventually(lambda: license_service._directory_again == float("inf"))
 
 
 async def test_what_came_before_its_instance_id_is_taken_in_with_it(site: Site) -> None:
