@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from brinkbyte.controller.queue import BACKOFF_FIRST, BACKOFF_LONGEST
+from brinkbyte.controller.queue import backoff
 from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.resources.conditions import Reason
 
@@ -43,7 +43,7 @@ class Asking:
     _task: asyncio.Task[Any] | None = None
     _error: TemporaryError | None = None
     _failures: int = 0
-    _not_before: float = field(default=0.0)
+    _not_before: float = 0.0
 
     async def ask(
         self,
@@ -93,10 +93,9 @@ class Asking:
         return answer
 
     def _failed(self, error: TemporaryError) -> None:
-        backoff = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2.0 ** min(self._failures, 16))
         self._failures += 1
         self._error = error
-        wait = max(error.retry_after or 0.0, backoff * (0.8 + 0.4 * self.jitter()))
+        wait = max(error.retry_after or 0.0, backoff(self._failures, self.jitter()))
         self._not_before = self.clock() + wait
 
     def drop(self) -> None:

@@ -193,8 +193,7 @@ async def _reporting(ctx: Context, tenant: Tenant) -> bool:
 
 
 def _selector(tenant: Tenant, component: str) -> str:
-    labels = common.selector(tenant.name, component)
-    return ",".join(f"{key}={value}" for key, value in labels.items())
+    return common.query(common.selector(tenant.name, component))
 
 
 def _of_data(tenant: Tenant) -> str:

@@ -23,6 +23,17 @@ CHANGED_SECONDS: Final = 1.0
 _JITTER: Final = 0.2
 
 
+def backoff(failures: int, jitter: float) -> float:
+    """Return the seconds to wait after so many failures in a row, from one on.
+
+    Args:
+        failures: how many.
+        jitter: from 0 to 1; spreads the waits by a fifth either way.
+    """
+    steady = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2.0 ** min(failures - 1, 16))
+    return steady * (1 - _JITTER + 2 * _JITTER * jitter)
+
+
 class Key(NamedTuple):
     """What a reconcile is for.
 
@@ -111,8 +122,7 @@ class Schedule:
         """
         entry = self._entries[key]
         entry.failures += 1
-        backoff = min(BACKOFF_LONGEST, BACKOFF_FIRST * 2.0 ** min(entry.failures - 1, 16))
-        delay = max(retry_after or 0.0, backoff * (1 - _JITTER + 2 * _JITTER * self._jitter()))
+        delay = max(retry_after or 0.0, backoff(entry.failures, self._jitter()))
         if entry.due is not None:
             delay = min(delay, max(CHANGED_SECONDS, retry_after or 0.0))
         entry.due = None

@@ -409,12 +409,8 @@ async def _seen(ctx: Context, run: TenantPass, kind: str, component: str, title:
     workload = run.child(kind, component)
     seen = workload_seen(title, workload, ())
     if seen.ready is not True and workload is not None:
-        selector = common.selector(run.tenant.name, component)
-        pods = await ctx.cluster.list(
-            "Pod",
-            run.tenant.namespace,
-            labels=",".join(f"{key}={value}" for key, value in selector.items()),
-        )
+        selector = common.query(common.selector(run.tenant.name, component))
+        pods = await ctx.cluster.list("Pod", run.tenant.namespace, labels=selector)
         seen = workload_seen(title, workload, pods)
     return run.notes.get(component, seen) if seen.ready else seen
 

@@ -96,6 +96,11 @@ def selector(tenant_name: str, component: str) -> dict[str, str]:
     return {names.LABEL_TENANT: tenant_name, names.LABEL_COMPONENT: component}
 
 
+def query(wanted: Mapping[str, str]) -> str:
+    """Return labels as a label selector of the Kubernetes API."""
+    return ",".join(f"{key}={value}" for key, value in wanted.items())
+
+
 def child(plan: Plan, api_version: str, kind: str, component: str, **parts: Any) -> Object:
     """Return an object owned by the Tenant."""
     return {
