@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
-from bench import measure, reference
+from bench import crowd, measure
 from bench.guards import guards
+from bench.result import Result, result
 from stack.cluster import Cluster
 from stack.release import install_billing, install_operator
 from stack.tools import BUILD, StepError, step
 
 CLUSTER: Final = "brinkbyte-bench"
-MEASURABLE: Final = 0.05
-READY: Final = ".status.conditions[?(@.type=='Ready')].status"
-
-
-@dataclass(frozen=True)
-class Result:
-    """One line of ``build/bench.json``.
-
-    ``ratio`` is value / reference, None beside a reference too small to divide by.
-    """
-
-    name: str
-    value: float
-    unit: str
-    reference: str
-    referenceValue: float  # noqa: N815 - the file's own spelling
-    ratio: float | None
-    target: str
-    ok: bool
-
-
-def result(
-    name: str, value: float, unit: str, *, beside: str, beside_value: float, target: str, ok: bool
-) -> Result:
-    """Return a line with its ratio."""
-    ratio = round(value / beside_value, 3) if beside_value >= MEASURABLE else None
-    return Result(name, round(value, 3), unit, beside, round(beside_value, 3), ratio, target, ok)
 
 
 def run() -> list[Result]:
@@ -58,22 +32,7 @@ def run() -> list[Result]:
         with step("a Tenant from apply to Ready"):
             tenant = measure.tenant_to_ready(cluster)
             bare_set = measure.statefulset_to_ready(cluster)
-        with step(f"{measure.LICENSES} objects at once: the bare handler, then ours"):
-            with measure.bare_handler(cluster):
-                floor = measure.burst(
-                    cluster,
-                    f"{reference.PLURAL}.{reference.GROUP}",
-                    measure.bare,
-                    namespace=measure.BARE_NAMESPACE,
-                    ready_path=".status.ready",
-                )
-            ours = measure.burst(
-                cluster,
-                "cameralicenses.vision.brinkbyte.io",
-                measure.camera,
-                namespace=measure.NAMESPACE,
-                ready_path=READY,
-            )
+        crowds = crowd.crowds(cluster)
     finally:
         cluster.delete()
     return [
@@ -82,16 +41,7 @@ def run() -> list[Result]:
             beside="its PostgreSQL StatefulSet alone, applied to ready",
             beside_value=bare_set, target="<= 30 s", ok=tenant <= 30,
         ),
-        result(
-            f"{measure.LICENSES} CameraLicenses: last create to last Ready", ours.after, "s",
-            beside="bare kopf handler, one Secret and one status", beside_value=floor.after,
-            target="<= 2 s", ok=ours.after <= 2,
-        ),
-        result(
-            f"{measure.LICENSES} CameraLicenses: first create to last Ready", ours.total, "s",
-            beside="bare kopf handler, one Secret and one status", beside_value=floor.total,
-            target="for the record", ok=True,
-        ),
+        *crowds,
         result(
             "Guard check in process, p99", guarded.check, "µs",
             beside="dictionary look-up and compare", beside_value=guarded.look_up,

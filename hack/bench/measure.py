@@ -18,7 +18,6 @@ from stack.cluster import Cluster, list_of
 from stack.release import BILLING_URL
 from stack.tools import StepError, spawn, wait_for
 
-LICENSES: Final = 200
 PATIENCE: Final = 300.0
 NAMESPACE: Final = "bench"
 CUSTOMER: Final = "bench"
@@ -165,7 +164,7 @@ def burst(
     *,
     namespace: str,
     ready_path: str,
-    count: int = LICENSES,
+    count: int,
 ) -> Burst:
     """Create objects as fast as kubectl can and watch until all are ready.
 

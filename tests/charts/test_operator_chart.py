@@ -7,7 +7,7 @@ import json
 import pytest
 
 from brinkbyte.controller.app import CHILD_KINDS
-from brinkbyte.controller.cluster import KINDS as OPERATOR_KINDS
+from brinkbyte.controller.kinds import KINDS as OPERATOR_KINDS
 from brinkbyte.resources.defaults import POSTGRES_IMAGE, REDIS_IMAGE, TRITON_IMAGE
 from support.helm import HelmError, Object, lint, of_kind, pods, render
 from support.pod_security import violations

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from brinkbyte.controller.children.common import Plan
+from brinkbyte.controller.roster import Member, Roster
 from brinkbyte.resources.camera_license import CameraLicense
 from brinkbyte.resources.defaults import DefaultImages, resolve
 from brinkbyte.resources.edge_device import EdgeDevice
@@ -39,6 +40,17 @@ def device(metadata: dict[str, Any] | None = None, **spec: Any) -> EdgeDevice:
 
 def camera(metadata: dict[str, Any] | None = None, **spec: Any) -> CameraLicense:
     return CameraLicense.parse(_body(CAMERA_LICENSE, metadata or {}, **spec))
+
+
+def camera_body(metadata: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    return _body(CAMERA_LICENSE, metadata or {}, **spec)
+
+
+def member(metadata: dict[str, Any] | None = None, **spec: Any) -> Member:
+    roster, body = Roster(), camera_body(metadata, **spec)
+    roster.take(None, body, matters=True)
+    crew = roster.crew(body["metadata"]["namespace"], body["spec"]["tenantRef"]["name"])
+    return crew.members[body["metadata"]["name"]]
 
 
 def plan(of: Tenant | None = None, **parts: Any) -> Plan:

@@ -1,6 +1,7 @@
 """kopf registration, nothing else: watch events put keys on the queue.
 
-kopf watches, authenticates and answers probes. It never writes: there are only ``on.event``
+kopf watches, authenticates and answers probes; camera licenses and Secrets have watches of our own.
+It never writes: there are only ``on.event``
 handlers, which need neither finalizers nor annotations.
 """
 
@@ -26,15 +27,15 @@ from brinkbyte.controller.kopf_storage import NoDiffBase, NoProgress
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key, WorkQueue
 from brinkbyte.controller.settings import OperatorSettings
+from brinkbyte.controller.watching import Watcher
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.resources import names
 from brinkbyte.trust import TrustRoots
 
 _log = get_logger(__name__)
 
-OUR_KINDS: Final = ("tenants", "edgedevices", "cameralicenses")
+OUR_KINDS: Final = ("tenants", "edgedevices")
 CHILD_KINDS: Final = (
-    ("", "v1", "secrets"),
     ("", "v1", "services"),
     ("", "v1", "serviceaccounts"),
     ("apps", "v1", "statefulsets"),
@@ -44,7 +45,10 @@ CHILD_KINDS: Final = (
     ("networking.k8s.io", "v1", "networkpolicies"),
     ("networking.k8s.io", "v1", "ingresses"),
 )
+"""Kinds that kopf watches."""
 SELECTOR: Final = f"{names.LABEL_MANAGED_BY}={names.MANAGED_BY}"
+WATCHED: Final = {"CameraLicense": "", "Secret": SELECTOR}
+"""Kinds that come by the ten thousand, and their selectors: see ``watching``."""
 _RECONCILES: Final[Mapping[str, Callable[[Context, Key], Awaitable[float | None]]]] = {
     "Tenant": reconcile_tenant.reconcile,
     "Members": members.reconcile,
@@ -145,15 +149,26 @@ class Operator:
             observe=self._observe,
         )
         self.context, self.queue = context, queue
-        self._feed = Feed(queue.add, self.metrics, self.settings.operator_namespace)
+        self._feed = Feed(queue.add, self.metrics, self.settings.operator_namespace, context.roster)
         self.metrics.queue_depth.set_function(lambda: queue.depth)
+        self.metrics.running.set_function(lambda: queue.running)
         if self.settings.metrics_port:
             server, _thread = start_http_server(
                 self.settings.metrics_port, registry=self.metrics.registry
             )
             self._stack.callback(server.server_close)
             self._stack.callback(server.shutdown)
-        self._tasks = [asyncio.create_task(queue.run()), asyncio.create_task(events.run())]
+        watchers = [
+            Watcher(cluster, kind, namespace, labels=labels, sink=self._feed)
+            for namespace in self.settings.namespaces or (None,)
+            for kind, labels in WATCHED.items()
+        ]
+        for watcher in watchers:
+            context.roster.expect(watcher.kind, watcher.namespace)
+        self._tasks = [
+            asyncio.create_task(run())
+            for run in (queue.run, events.run, *(each.run for each in watchers))
+        ]
         _log.info("started", server=self.connection.server)
 
     async def _cleanup(self, **_: Any) -> None:

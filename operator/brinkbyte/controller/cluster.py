@@ -10,29 +10,21 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import aiohttp
 
 from brinkbyte.controller.compare import differences
 from brinkbyte.controller.connection import Connection
+from brinkbyte.controller.kinds import KINDS
 from brinkbyte.controller.metrics import Metrics
+from brinkbyte.controller.ownership import check_owner
 from brinkbyte.controller.strays import strays
 from brinkbyte.kit.errors import PermanentError, TemporaryError
 from brinkbyte.kit.logging import get_logger
-from brinkbyte.resources.names import (
-    API_VERSION,
-    CAMERA_LICENSE_SUFFIX,
-    DEVICE_TOKEN_SUFFIX,
-    FIELD_MANAGER,
-    LABEL_MANAGED_BY,
-    LABEL_OWNER_KIND,
-    LABEL_OWNER_NAME,
-    MANAGED_BY,
-)
+from brinkbyte.resources.names import FIELD_MANAGER
 
 _log = get_logger(__name__)
 
@@ -41,58 +33,17 @@ Object = dict[str, Any]
 _TRIES: Final = 5
 _RETRIED: Final = frozenset({429, 500, 502, 503, 504})
 _LONGEST_PAUSE: Final = 10.0
-_PARALLEL_WRITES: Final = 48
-_CONNECTIONS: Final = 64
-_METADATA_ONLY: Final = (
-    "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io,application/json"
-)
+_PARALLEL_WRITES: Final = 16
+_CONNECTIONS: Final = 24
+"""Each has a buffer of 256 KiB; more of them are no faster."""
+_NAMES_ONLY: Final = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A kind of the Kubernetes API."""
-
-    api_version: str
-    kind: str
-    plural: str
-
-    def path(self, namespace: str | None, name: str = "", sub: str = "") -> str:
-        """Return the URL path of a collection, an object or its subresource."""
-        parts = ["api" if "/" not in self.api_version else "apis", self.api_version]
-        if namespace is not None:
-            parts += ["namespaces", quote(namespace)]
-        parts.append(self.plural)
-        parts += [quote(part) for part in (name, sub) if part]
-        return "/" + "/".join(parts)
-
-
-KINDS: Final[Mapping[str, Kind]] = {
-    kind.kind: kind
-    for kind in (
-        Kind("v1", "Namespace", "namespaces"),
-        Kind("v1", "Secret", "secrets"),
-        Kind("v1", "Service", "services"),
-        Kind("v1", "ServiceAccount", "serviceaccounts"),
-        Kind("v1", "PersistentVolumeClaim", "persistentvolumeclaims"),
-        Kind("v1", "Pod", "pods"),
-        Kind("apps/v1", "StatefulSet", "statefulsets"),
-        Kind("apps/v1", "Deployment", "deployments"),
-        Kind("batch/v1", "CronJob", "cronjobs"),
-        Kind("batch/v1", "Job", "jobs"),
-        Kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
-        Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies"),
-        Kind("networking.k8s.io/v1", "Ingress", "ingresses"),
-        Kind("events.k8s.io/v1", "Event", "events"),
-        Kind(API_VERSION, "Tenant", "tenants"),
-        Kind(API_VERSION, "EdgeDevice", "edgedevices"),
-        Kind(API_VERSION, "CameraLicense", "cameralicenses"),
-    )
-}
-
-
-class NameConflictError(PermanentError):
-    """An object of the name that a child should have belongs to somebody else."""
+_PAGE: Final = 250
+_SILENCE_SECONDS: Final = 70.0
+"""A watch without even a bookmark for so long is taken for dead."""
+_WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(
+    total=None, sock_connect=5, sock_read=_SILENCE_SECONDS
+)
 
 
 class ClusterRefusedError(PermanentError):
@@ -151,18 +102,73 @@ class Cluster:
         """Return the objects of a namespace (None: of all) that a label selector matches."""
         query = {"labelSelector": labels} if labels else {}
         answer = await self._request("LIST", kind, KINDS[kind].path(namespace), query=query)
-        items: list[Object] = answer.get("items", [])
-        for item in items:
-            # A list leaves out what all its items have in common.
-            item.setdefault("apiVersion", KINDS[kind].api_version)
-            item.setdefault("kind", kind)
-        return items
+        return _items(kind, answer)
+
+    async def pages(
+        self, kind: str, namespace: str | None, *, labels: str = ""
+    ) -> AsyncIterator[tuple[Sequence[Object], str]]:
+        """Yield the same page by page, each with the version of the whole list.
+
+        Raises:
+            ClusterRefusedError: status 410 when the list is too old to go on with.
+        """
+        query = {"limit": str(_PAGE)} | ({"labelSelector": labels} if labels else {})
+        while True:
+            answer = await self._request("LIST", kind, KINDS[kind].path(namespace), query=query)
+            meta = answer.get("metadata", {})
+            yield _items(kind, answer), str(meta.get("resourceVersion", ""))
+            if not meta.get("continue"):
+                return
+            query["continue"] = meta["continue"]
+
+    async def watch(
+        self, kind: str, namespace: str | None, *, labels: str, since: str, seconds: int
+    ) -> AsyncIterator[tuple[str, Object]]:
+        """Yield what happens after a version: (ADDED, MODIFIED, DELETED or BOOKMARK, the object).
+
+        Args:
+            kind: what to watch.
+            namespace: where; None: everywhere.
+            labels: selector.
+            since: version of a list, or of the last event.
+            seconds: after which the server ends it.
+
+        Raises:
+            ClusterRefusedError: status 410 when the version is too old.
+            ClusterUnreachableError: the line broke, or was silent.
+        """
+        query = {
+            "watch": "true", "allowWatchBookmarks": "true", "resourceVersion": since,
+            "timeoutSeconds": str(seconds),
+        } | ({"labelSelector": labels} if labels else {})  # fmt: skip
+        url = f"{self._connection.server}{KINDS[kind].path(namespace)}?{urlencode(query)}"
+        headers = {"Accept": "application/json", **await self._connection.headers()}
+        self._metrics.requests.labels("watch", kind).inc()
+        try:
+            async with self._session.get(url, headers=headers, timeout=_WATCH_TIMEOUT) as response:
+                if response.status >= 400:
+                    text = await response.read()
+                    raise _refusal(response.status, text, None, f"watch {kind}")
+                async for line in _lines(response.content):
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":
+                        code = int(event["object"].get("code", 500))
+                        text = json.dumps(event["object"]).encode()
+                        raise _refusal(code, text, None, f"watch {kind}")
+                    yield event["type"], event["object"]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterUnreachableError(
+                f"the watch of {kind} broke ({error or type(error).__name__})"
+            ) from None
 
     async def names(self, kind: str, namespace: str) -> frozenset[str]:
         """Return the names of all objects of a kind in a namespace; no contents are read."""
         answer = await self._request(
-            "LIST", kind, KINDS[kind].path(namespace), accept=_METADATA_ONLY
-        )
+            "LIST", kind, KINDS[kind].path(namespace), query={"includeObject": "None"},
+            accept=_NAMES_ONLY,
+        )  # fmt: skip
+        if "rows" in answer:
+            return frozenset(row["cells"][0] for row in answer["rows"])
         return frozenset(item["metadata"]["name"] for item in answer.get("items", []))
 
     # ---- writing -----------------------------------------------------------------------------
@@ -237,8 +243,12 @@ class Cluster:
         live = await self.get(desired["kind"], meta.get("namespace"), meta["name"])
         return await self.apply(desired, live=live)
 
-    async def apply_status(self, live: Object, status: Object) -> None:
-        """Replace the status of the very object that was read (its uid), if it still is there."""
+    async def apply_status(self, live: Object, status: Object) -> Object | None:
+        """Replace the status of the very object that was read (its uid).
+
+        Returns:
+            the object as it is now; None: it is gone.
+        """
         kind, meta = live["kind"], live["metadata"]
         body = {
             "apiVersion": live["apiVersion"],
@@ -251,7 +261,7 @@ class Cluster:
             "status": status,
         }
         try:
-            await self._request(
+            return await self._request(
                 "APPLY",
                 f"{kind}/status",
                 KINDS[kind].path(meta["namespace"], meta["name"], "status"),
@@ -260,7 +270,8 @@ class Cluster:
             )
         except ClusterRefusedError as error:
             if error.details.get("status") not in {404, 409}:
-                raise  # gone, or another object of the same name by now: nothing to tell
+                raise
+            return None  # gone, or another object of the same name by now: nothing to tell
 
     async def patch(
         self, kind: str, namespace: str, name: str, body: Object, *, missing_ok: bool = True
@@ -369,6 +380,25 @@ class Cluster:
             return response.status, text, float(after) if after.isdigit() else None
 
 
+def _items(kind: str, answer: Object) -> list[Object]:
+    """Return a list's items; it leaves out what all of them have in common."""
+    items: list[Object] = answer.get("items") or []
+    for item in items:
+        item.setdefault("apiVersion", KINDS[kind].api_version)
+        item.setdefault("kind", kind)
+    return items
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield whole lines of any length; the reader's own way has a limit below a seat list."""
+    rest = b""
+    async for chunk in stream.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
+
+
 def _refusal(status: int, text: bytes, wait: float | None, what: str) -> Exception:
     try:
         answer = json.loads(text)
@@ -384,75 +414,4 @@ def _refusal(status: int, text: bytes, wait: float | None, what: str) -> Excepti
         reason="KubernetesRefused",
         status=status,
         kubernetesReason=str(answer.get("reason", "")),
-    )
-
-
-def controller_of(live: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the owner reference of an object's controller, or None."""
-    owners = live["metadata"].get("ownerReferences", ())
-    return next((owner for owner in owners if owner.get("controller")), None)
-
-
-def is_ours(live: Mapping[str, Any]) -> bool:
-    """Tell whether an object without a controller was made by us: by its label or its manager."""
-    meta = live["metadata"]
-    if meta.get("labels", {}).get(LABEL_MANAGED_BY) == MANAGED_BY:
-        return True
-    return any(
-        entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
-        for entry in meta.get("managedFields", ())
-    )
-
-
-_OWN_SUFFIXES: Final[Mapping[str, str]] = {
-    "EdgeDevice": DEVICE_TOKEN_SUFFIX,
-    "CameraLicense": CAMERA_LICENSE_SUFFIX,
-}
-
-
-def _may_adopt(desired: Mapping[str, Any], live: Mapping[str, Any]) -> bool:
-    """Tell whether an object without a controller is the desired one.
-
-    Most names are the operator's own. That of a license Secret may be the user's choice: an object
-    of that name that is of ours, but of something else (a kept database password, say), is no less
-    somebody else's.
-    """
-    if not is_ours(live):
-        return False
-    meta = desired["metadata"]
-    wanted, found = meta.get("labels", {}), live["metadata"].get("labels", {})
-    kind, owner = wanted.get(LABEL_OWNER_KIND, ""), wanted.get(LABEL_OWNER_NAME, "")
-    if kind == "Tenant" or meta["name"] == f"{owner}{_OWN_SUFFIXES.get(kind, '')}":
-        return True
-    return bool(found.get(LABEL_OWNER_KIND) == kind and found.get(LABEL_OWNER_NAME) == owner)
-
-
-def check_owner(desired: Mapping[str, Any], live: Mapping[str, Any]) -> None:
-    """Refuse to touch what belongs to somebody else.
-
-    Raises:
-        NameConflictError: another controller owns it, or it is not ours at all.
-        TemporaryError: it belongs to a former owner of the same name and is about to go.
-    """
-    theirs, ours = controller_of(live), controller_of(desired)
-    kind, name = desired["kind"], desired["metadata"]["name"]
-    if theirs is None:
-        if not _may_adopt(desired, live):
-            raise NameConflictError(
-                f"{kind} {name} exists and is not the operator's; rename or delete it, or choose "
-                "another name",
-                reason="NameConflict",
-            )
-        return
-    if ours is not None and theirs.get("uid") == ours.get("uid"):
-        return
-    if ours is not None and all(theirs.get(key) == ours.get(key) for key in ("kind", "name")):
-        raise TemporaryError(
-            f"{kind} {name} of the former {ours['kind']} {ours['name']} is still being removed",
-            reason="Pending",
-            retry_after=1.0,
-        )
-    raise NameConflictError(
-        f"{kind} {name} belongs to {theirs.get('kind')} {theirs.get('name')}; choose another name",
-        reason="NameConflict",
     )

@@ -22,6 +22,7 @@ from brinkbyte.controller.events import EventSink
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key
+from brinkbyte.controller.roster import Roster
 from brinkbyte.controller.settings import OperatorSettings
 from brinkbyte.kit.canonical import sha256_hex
 from brinkbyte.kit.errors import BrinkByteError
@@ -36,21 +37,47 @@ class InventoryMemory:
 
     Attributes:
         revision: of the server; None: the next inventory is a complete one.
-        devices: what was sent, as it stands on the wire, by hardware id.
+        devices: hash of what was sent, by hardware id.
         cameras: the same by camera id.
+        camera_results: refusals, and licenses that have yet to be written.
         refresh_at: monotonic time of the next complete inventory.
         error: why the newest call failed, None after one that did not.
     """
 
     revision: int | None = None
-    devices: dict[str, str] = field(default_factory=dict)
-    cameras: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, bytes] = field(default_factory=dict)
+    cameras: dict[str, bytes] = field(default_factory=dict)
     device_results: dict[str, DeviceResult] = field(default_factory=dict)
     camera_results: dict[str, CameraResult] = field(default_factory=dict)
     answer: InventoryAnswer | None = None
     refresh_at: float = 0.0
     retry_refused_at: float = 0.0
     error: BrinkByteError | None = None
+
+
+@dataclass
+class CrewMemory:
+    """What passes over a Tenant's cameras remember.
+
+    Attributes:
+        shown: what every camera's status depends on, as of the last pass over all of them.
+        all_at: monotonic time of the next one.
+        verified: under which identity and key set their tokens were verified.
+        places: what cameras were judged by of each device.
+        missing: names of camera licenses that should have a token that fits, and have none.
+        error: reason of the failure that their status shows.
+        again: names of those whose Secret could not be written.
+        again_at: monotonic time at which that is tried again.
+    """
+
+    shown: tuple[object, ...] = ()
+    all_at: float = 0.0
+    verified: tuple[object, ...] = ()
+    places: dict[str, tuple[str, bool]] | None = None
+    missing: set[str] = field(default_factory=set)
+    error: str = ""
+    again: set[str] = field(default_factory=set)
+    again_at: float = 0.0
 
 
 @dataclass
@@ -66,6 +93,7 @@ class TenantMemory:
         identity: who the instance is to the billing API.
         enrollment_error: why there is none.
         documents: the newest verified documents.
+        crew: what passes over its cameras remember.
         state: what the instance said last; None: it has not been asked or does not answer.
         state_error: why it does not answer.
         asked: whether the instance was asked since the operator started.
@@ -89,6 +117,7 @@ class TenantMemory:
     enrollment_error: BrinkByteError | None = None
     documents: Documents = field(default_factory=Documents)
     inventory: InventoryMemory = field(default_factory=InventoryMemory)
+    crew: CrewMemory = field(default_factory=CrewMemory)
     state: InstanceState | None = None
     state_error: str = ""
     state_failures: int = 0
@@ -178,6 +207,7 @@ class Context:
     http: httpx.AsyncClient
     add: Callable[[Key, float], None]
     camera_tokens: CameraTokens = field(default_factory=CameraTokens)
+    roster: Roster = field(default_factory=Roster)
     tenants: dict[tuple[str, str], TenantMemory] = field(default_factory=dict)
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic

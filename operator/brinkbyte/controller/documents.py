@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -32,6 +33,7 @@ class Documents:
     Attributes:
         texts: by key of the license Secret; only what verified.
         problems: why a document that was there is not taken, by key.
+        instance: the instance id that they were verified for.
     """
 
     texts: Mapping[str, str] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class Documents:
     license: LicenseClaims | None = None
     seats: SeatsClaims | None = None
     revocations: RevocationsClaims | None = None
+    instance: str = ""
 
     @property
     def held(self) -> Held:
@@ -107,6 +110,7 @@ def read_documents(
         license=found.get(names.LICENSE_KEY),
         seats=found.get(names.SEATS_KEY),
         revocations=found.get(names.REVOCATIONS_KEY),
+        instance=instance,
     )
 
 
@@ -144,20 +148,22 @@ def merge_documents(
     ):
         if key in new.texts and new_number >= old_number:
             texts[key] = new.texts[key]
+    if texts == new.texts:
+        return new  # a seat list of ten thousand takes tens of milliseconds: not twice
     merged = read_documents(texts, roots, instance=instance, now=now)
     return replace(merged, problems=new.problems)
 
 
 class CameraTokens:
-    """Verifies camera tokens and remembers the verdicts: the same text is verified once.
+    """Verifies camera tokens and remembers the last verdicts: a pass asks for each twice.
 
     Args:
-        size: verdicts kept.
+        size: verdicts kept; each takes some kilobytes.
     """
 
-    def __init__(self, size: int = 50_000) -> None:
+    def __init__(self, size: int = 1000) -> None:
         self._size = size
-        self._claims: dict[tuple[str, int], CameraClaims] = {}
+        self._claims: OrderedDict[tuple[str, int], CameraClaims] = OrderedDict()
 
     def verify(self, token: str, key_set: KeySet, *, instance: str, now: int) -> CameraClaims:
         """Return the claims of a camera token; its end is not judged.
@@ -170,9 +176,9 @@ class CameraTokens:
             known = verify(
                 token, CameraClaims, key_set.keys, now=now, audience=instance, check_expiry=False
             )
-            if len(self._claims) >= self._size:
-                self._claims.clear()
             self._claims[token, key_set.number] = known
+            if len(self._claims) > self._size:
+                self._claims.popitem(last=False)
         if known.aud != instance:
             raise TokenError("the token is for another instance", reason="WrongAudience")
         return known

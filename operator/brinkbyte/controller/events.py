@@ -16,7 +16,7 @@ from brinkbyte.resources.names import MANAGED_BY
 
 _log = get_logger(__name__)
 _QUEUED: Final = 5000
-_WRITERS: Final = 16
+_WRITERS: Final = 4
 _DELAY: Final = 0.5
 _MAX_NOTE: Final = 1000
 # Nobody has to do anything about these.

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, Final
 
+from brinkbyte.controller import roster
 from brinkbyte.controller.children import secrets
 from brinkbyte.controller.identity import NAME_KEY, NAMESPACE_KEY, RECORD
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key
+from brinkbyte.controller.roster import Roster
 from brinkbyte.resources import names
 
 COALESCE_SECONDS: Final = 0.1
@@ -36,7 +38,7 @@ _TENANT_SUFFIXES: Final = (
 _MEMBER_SECRETS: Final = (names.LICENSE_SUFFIX, names.DEVICES_SUFFIX)
 
 
-def fingerprint(live: Mapping[str, Any]) -> str:
+def fingerprint(live: Mapping[str, Any]) -> bytes:
     """Return a hash of everything of an object that a reconcile looks at."""
     meta = {
         key: value for key, value in live.get("metadata", {}).items() if key not in _IGNORED_META
@@ -51,7 +53,7 @@ def fingerprint(live: Mapping[str, Any]) -> str:
     if live.get("kind") in {"Deployment", "StatefulSet"}:
         content["status"] = {key: status.get(key) for key in _WORKLOAD_STATUS}
     text = json.dumps(content, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def keys_of(live: Mapping[str, Any]) -> Iterator[Key]:
@@ -110,15 +112,21 @@ class Feed:
         add: puts a key on the queue, in so many seconds.
         metrics: forgets what is gone.
         operator_namespace: where enrollment records are.
+        roster: keeps camera licenses and Secrets.
     """
 
     def __init__(
-        self, add: Callable[[Key, float], None], metrics: Metrics, operator_namespace: str
+        self,
+        add: Callable[[Key, float], None],
+        metrics: Metrics,
+        operator_namespace: str,
+        roster: Roster,
     ) -> None:
         self._add = add
         self._metrics = metrics
         self._operator_namespace = operator_namespace
-        self._seen: dict[str, str] = {}
+        self._roster = roster
+        self._seen: dict[str, bytes] = {}
 
     def take(self, kind: str | None, live: Mapping[str, Any]) -> None:
         """Take a watch event.
@@ -129,18 +137,30 @@ class Feed:
         """
         meta = live["metadata"]
         uid = meta["uid"]
-        if kind == "DELETED":
+        kept = live.get("kind") in roster.KINDS
+        if kept and kind != "DELETED" and self._roster.known(live):
+            return  # the echo of a write of ours
+        now = None if kind == "DELETED" else fingerprint(live)
+        matters = now is None or self._seen.get(uid) != now
+        if now is None:
             self._seen.pop(uid, None)
             if live.get("kind") in {*_MEMBER_KINDS, "Tenant"}:
                 self._metrics.forget(live["kind"], meta["namespace"], meta["name"])
         else:
-            now = fingerprint(live)
-            if self._seen.get(uid) == now:
-                return
             self._seen[uid] = now
+        if kept:
+            matters = self._roster.take(kind, live, matters=matters)
+        if not matters:
+            return
         labels = meta.get("labels") or {}
         record = labels.get(names.LABEL_COMPONENT) == RECORD
         if record and meta["namespace"] != self._operator_namespace:
             return
         for key in keys_of(live):
             self._add(key, COALESCE_SECONDS)
+
+    def listed(self, kind: str, namespace: str | None, uids: Set[str]) -> None:
+        """Take what a complete list does not hold for deleted."""
+        for live in self._roster.lost(kind, namespace, uids):
+            self.take("DELETED", live)
+        self._roster.listed(kind, namespace)

@@ -14,9 +14,10 @@ from typing import Final
 from brinkbyte.controller import enrollment
 from brinkbyte.controller.children import common, reporter, secrets
 from brinkbyte.controller.children.common import Plan
-from brinkbyte.controller.cluster import Object, controller_of
+from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.identity import Identity
+from brinkbyte.controller.ownership import controller_of
 from brinkbyte.controller.queue import Key
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from brinkbyte.controller.children import secrets
 from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
@@ -33,7 +35,11 @@ async def ensure_documents(
     texts = secrets.decode(live)
     if names.KEY_SET_KEY not in texts and identity.key_set:
         texts[names.KEY_SET_KEY] = identity.key_set
-    found = read_documents(texts, ctx.roots.keys, instance=identity.instance_id, now=ctx.now)
+    kept = memory.documents
+    if kept.instance == identity.instance_id and kept.texts == texts:
+        found = replace(kept, problems={})
+    else:
+        found = read_documents(texts, ctx.roots.keys, instance=identity.instance_id, now=ctx.now)
     if not found.problems:
         memory.told.pop(f"{tenant.name}{names.LICENSE_SUFFIX}", None)
     else:
@@ -57,13 +63,16 @@ async def ensure_documents(
             found = read_documents(
                 texts, ctx.roots.keys, instance=identity.instance_id, now=ctx.now
             )
-    kept = memory.documents
     if kept.complete and kept.license and kept.license.aud == identity.instance_id:
         texts = dict(found.texts)
         for key, ours, theirs in _numbers(kept, found):
             if key in kept.texts and ours > theirs:
                 texts[key] = kept.texts[key]
-        found = read_documents(texts, ctx.roots.keys, instance=identity.instance_id, now=ctx.now)
+        if texts != found.texts:
+            found = read_documents(
+                texts, ctx.roots.keys, instance=identity.instance_id, now=ctx.now
+            )
+    found = replace(found, problems={})
     memory.documents = found
     return found
 

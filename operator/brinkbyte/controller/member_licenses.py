@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import Set
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final
+
+from pydantic import ValidationError
 
 from brinkbyte.client import BillingRefusedError
 from brinkbyte.controller import enrollment, inventory
 from brinkbyte.controller.asking import StillAskingError
-from brinkbyte.controller.children import secrets
 from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.documents import Documents, merge_documents
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.licenses import license_secret
-from brinkbyte.controller.member_pass import Camera, Pass
+from brinkbyte.controller.member_pass import Pass
 from brinkbyte.controller.member_status import fits
 from brinkbyte.controller.queue import Key
-from brinkbyte.kit.errors import BrinkByteError, TemporaryError
-from brinkbyte.kit.failpoints import failpoint
+from brinkbyte.controller.roster import Member
+from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger
-from brinkbyte.license.tokens import TokenError
-from brinkbyte.license.wire import InventoryAnswer, InventoryRequest
+from brinkbyte.license.wire import (
+    InventoryAnswer,
+    InventoryCamera,
+    InventoryDevice,
+    InventoryRequest,
+)
 from brinkbyte.resources import names
 from brinkbyte.resources.tenant import Tenant
 
 _log = get_logger(__name__)
 
-_MANY: Final = 4
-"""From here on one list of names is cheaper than asking for each Secret."""
-
 
 async def obtain_licenses(
     ctx: Context,
     run: Pass,
+    todo: Sequence[Member],
     *,
     tenant: Tenant,
     identity: Identity,
     memory: TenantMemory,
     documents: Documents,
     license_live: Object | None,
-) -> BrinkByteError | None:
-    """Read the tokens held, ask for what is missing, new or changed, take in the answer."""
-    await _read_camera_tokens(ctx, identity, documents, memory, run)
-    _take_tokens(ctx, identity, documents, memory, run)
+) -> tuple[set[str], BrinkByteError | None]:
+    """Ask for what is missing, new or changed, and take in the answer.
+
+    Returns:
+        ids of the cameras that the answer has news of; why there is none.
+    """
     wanted_secret = license_secret(tenant, documents, license_live)
     await write_guarded(ctx, run, memory, wanted_secret, live=license_live)
     if not documents.complete:
@@ -56,16 +59,9 @@ async def obtain_licenses(
         memory.inventory.revision = None
     again = Key("Members", tenant.namespace, tenant.name)
     for _attempt in range(2):
-        wanted = _wanted(run)
-        request = inventory.plan_request(
-            wanted,
-            memory.inventory,
-            documents.held,
-            monotonic=ctx.monotonic(),
-            missing=_missing(run, memory) if documents.key_set else (),
-        )
+        wanted, request = _plan(ctx, run, todo, memory, documents)
         if request is None:
-            return memory.inventory.error
+            return set(), memory.inventory.error
         try:
             sent, answered, answer = await memory.taking_inventory.ask(
                 partial(_talk, ctx, identity, request, wanted, register=other_key),
@@ -77,15 +73,18 @@ async def obtain_licenses(
         except BrinkByteError as error:
             ctx.metrics.billing_calls.labels("inventory", "error").inc()
             await _failed(ctx, tenant, identity, memory, error)
-            return error
+            return set(), error
         ctx.metrics.billing_calls.labels("inventory", "ok").inc()
         if answer is None:
             memory.inventory.revision = None
             continue
         if answered is not wanted:
-            ctx.add(again, 0.0)  # it is the answer to what there was a while ago
+            # It is the answer to what there was a while ago.
+            for member in todo:
+                run.roster.news(member)
+            ctx.add(again, 0.0)
         before = (memory.inventory.error, _uses(memory))
-        inventory.take_in(
+        news = inventory.take_in(
             sent,
             answered,
             answer,
@@ -93,6 +92,7 @@ async def obtain_licenses(
             monotonic=ctx.monotonic(),
             jitter=random.random(),  # noqa: S311 - spreads load
         )
+        run.crew.gone -= run.crew.gone if sent.base_revision is None else set(sent.removed_cameras)
         merged = merge_documents(
             documents, answer, ctx.roots.keys, instance=identity.instance_id, now=ctx.now
         )
@@ -105,11 +105,66 @@ async def obtain_licenses(
             live = await ctx.cluster.get("Secret", tenant.namespace, name)
             wanted_secret = license_secret(tenant, merged, live)
             await write_guarded(ctx, run, memory, wanted_secret, live=live)
-        _take_tokens(ctx, identity, merged, memory, run)
         if changed:
             ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
-        return problem
-    return None
+        return news, problem
+    return set(), None
+
+
+def _plan(
+    ctx: Context, run: Pass, todo: Sequence[Member], memory: TenantMemory, documents: Documents
+) -> tuple[inventory.Wanted, InventoryRequest | None]:
+    """Return what there is, as far as it has to be looked at, and what to send of it."""
+    known, monotonic = memory.inventory, ctx.monotonic()
+    members = run.crew.members
+    if not documents.key_set:
+        missing = []
+    else:
+        missing = [members[each] for each in memory.crew.missing if each in members]
+    ids = {each.camera_id for each in todo}
+    ids |= {each.camera_id for each in missing} | run.crew.gone
+    ids |= inventory.refused_and_due(known, monotonic=monotonic)
+    firsts = (run.crew.first(each) for each in ids)
+    some = [each for each in firsts if each is not None]
+    wanted = inventory.Wanted(_devices(run), _cameras(run, some), looked_at=ids)
+    if inventory.complete_is_due(wanted, known, monotonic=monotonic):
+        known.revision = None
+        wanted = inventory.Wanted(wanted.devices, _cameras(run, members.values()))
+    request = inventory.plan_request(
+        wanted,
+        known,
+        documents.held,
+        monotonic=monotonic,
+        missing=[each.camera_id for each in missing],
+    )
+    if request is None:
+        run.crew.gone.clear()  # nobody has heard of them
+    return wanted, request
+
+
+def _devices(run: Pass) -> dict[str, InventoryDevice]:
+    return {
+        each.model.spec.hardware_id: inventory.inventory_device(each.model)
+        for each in run.devices
+        if each.blocked is None
+    }
+
+
+def _cameras(run: Pass, members: Iterable[Member]) -> dict[str, InventoryCamera]:
+    found = {}
+    for member in members:
+        judged = run.judge(member)
+        if judged.blocked is not None or judged.hardware_id is None:
+            continue
+        held = member.held
+        fitting = held is not None and fits(member, judged.hardware_id, held)
+        try:
+            found[member.camera_id] = inventory.inventory_camera(
+                member, judged.hardware_id, held.camera_sequence if held and fitting else 0
+            )
+        except ValidationError:
+            continue  # stored under an older and laxer schema; its own status says so
+    return found
 
 
 async def _talk(
@@ -174,142 +229,3 @@ async def _failed(
             _log.info("not enrolled again", tenant=tenant.name, error=why.message)
     if first:
         ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
-
-
-async def _read_camera_tokens(
-    ctx: Context, identity: Identity, documents: Documents, memory: TenantMemory, run: Pass
-) -> None:
-    for camera in run.cameras:
-        name = camera.model.secret_name
-        live = run.secrets.get(name)
-        if live is None and camera.model.status.secret_ref is not None:
-            # Written before: its labels may have been taken away.
-            live = await ctx.cluster.get("Secret", run.namespace, name)
-            if live is not None:
-                run.secrets[name] = live
-        token = secrets.decode(live).get(names.CAMERA_TOKEN_KEY, "")
-        if not token or documents.key_set is None:
-            continue
-        try:
-            claims = ctx.camera_tokens.verify(
-                token, documents.key_set, instance=identity.instance_id, now=ctx.now
-            )
-        except TokenError as error:
-            # Another takes its place as soon as the billing API can be asked.
-            if memory.newly_told(name, token):
-                ctx.events.emit(
-                    camera.live,
-                    "Warning",
-                    "Issued",
-                    error.reason,
-                    f"{names.CAMERA_TOKEN_KEY} in Secret {name} is not good: {error.message}",
-                )
-            continue
-        if claims.camera_id == camera.model.spec.camera_id and claims.cnf.jkt == identity.key.kid:
-            camera.claims, camera.token = claims, token
-
-
-def _wanted(run: Pass) -> inventory.Wanted:
-    return inventory.Wanted(
-        devices={
-            each.model.spec.hardware_id: inventory.inventory_device(each.model)
-            for each in run.devices
-            if each.blocked is None
-        },
-        cameras={
-            each.model.spec.camera_id: inventory.inventory_camera(
-                each.model,
-                each.hardware_id,
-                each.claims.camera_sequence
-                if each.claims and fits(each.model, each.hardware_id, each.claims)
-                else 0,
-            )
-            for each in run.cameras
-            if each.blocked is None and each.hardware_id is not None
-        },
-    )
-
-
-def _missing(run: Pass, memory: TenantMemory) -> list[str]:
-    """Return cameras that should have a token that fits and have none."""
-    found = []
-    for camera in run.cameras:
-        if camera.blocked is not None:
-            continue
-        result = memory.inventory.camera_results.get(camera.model.spec.camera_id)
-        refused = result is not None and result.status == "refused"
-        held = camera.claims is not None and fits(camera.model, camera.hardware_id, camera.claims)
-        if not refused and not held:
-            found.append(camera.model.spec.camera_id)
-    return found
-
-
-def _take_tokens(
-    ctx: Context, identity: Identity, documents: Documents, memory: TenantMemory, run: Pass
-) -> None:
-    if documents.key_set is None:
-        return
-    for camera in run.cameras:
-        result = memory.inventory.camera_results.get(camera.model.spec.camera_id)
-        if camera.blocked is not None or result is None or not result.token:
-            continue
-        try:
-            claims = ctx.camera_tokens.verify(
-                result.token, documents.key_set, instance=identity.instance_id, now=ctx.now
-            )
-        except TokenError as error:
-            camera.conflict = error
-            continue
-        if camera.claims is None or claims.camera_sequence >= camera.claims.camera_sequence:
-            camera.claims, camera.token = claims, result.token
-
-
-async def write_secrets(ctx: Context, run: Pass) -> None:
-    """Write every camera's token into its Secret; a Secret that is not ours is a conflict."""
-    unknown = {
-        camera.model.secret_name
-        for camera in run.cameras
-        if camera.token and camera.model.secret_name not in run.secrets
-    }
-    taken: Set[str] = unknown
-    if len(unknown) > _MANY:
-        taken = await ctx.cluster.names("Secret", run.namespace)
-
-    async def write(camera: Camera) -> None:
-        if not camera.token:
-            return
-        name = camera.model.secret_name
-        live = run.secrets.get(name)
-        if live is None and name in taken:
-            live = await ctx.cluster.get("Secret", run.namespace, name)
-        wanted = secrets.member_secret(
-            camera.model,
-            secrets.CAMERA_LICENSE,
-            name,
-            {names.CAMERA_TOKEN_KEY: camera.token},
-        )
-        try:
-            await ctx.cluster.apply(wanted, live=live)
-        except BrinkByteError as error:
-            camera.conflict = error
-            if isinstance(error, TemporaryError):
-                run.errors.append(error)
-            return
-        failpoint("issue.secret_written")
-
-    await asyncio.gather(*(write(camera) for camera in run.cameras))
-    await _remove_former_secrets(ctx, run)
-
-
-async def _remove_former_secrets(ctx: Context, run: Pass) -> None:
-    """Delete the Secret that a CameraLicense had under a former ``secretName``."""
-    wanted = {camera.model.metadata.uid: camera for camera in run.cameras}
-    for name, live in run.secrets.items():
-        meta = live["metadata"]
-        if meta.get("labels", {}).get(names.LABEL_COMPONENT) != secrets.CAMERA_LICENSE:
-            continue
-        for owner in meta.get("ownerReferences", ()):
-            camera = wanted.get(owner.get("uid", ""))
-            moved = camera is not None and camera.model.secret_name != name
-            if moved and camera is not None and camera.token and camera.conflict is None:
-                await ctx.cluster.delete("Secret", run.namespace, name, uid=meta["uid"])

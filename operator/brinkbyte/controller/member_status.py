@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from brinkbyte.controller.documents import RENEWAL_SECONDS
+from brinkbyte.controller.roster import HeldToken, Member
 from brinkbyte.controller.status import Seen, moment, of_error
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.license.claims import CameraClaims
@@ -13,6 +14,7 @@ from brinkbyte.license.wire import CameraResult, DeviceResult
 from brinkbyte.resources.camera_license import (
     CameraFeatures,
     CameraLicense,
+    CameraLicenseSpec,
     CameraLicenseStatus,
 )
 from brinkbyte.resources.common import SecretReference, UsedOfLimit
@@ -168,13 +170,15 @@ class CameraView:
     revoked: bool = False
 
 
-def fits(camera: CameraLicense, hardware_id: str | None, claims: CameraClaims) -> bool:
-    """Tell whether a token is for what the spec asks."""
+def fits(
+    wanted: CameraLicenseSpec | Member, hardware_id: str | None, held: CameraClaims | HeldToken
+) -> bool:
+    """Tell whether a token is for what is asked for."""
     return (
-        claims.camera_id == camera.spec.camera_id
-        and claims.hardware_id == hardware_id
-        and claims.mode == camera.spec.mode
-        and set(claims.growth_packs) == set(camera.spec.growth_packs)
+        held.camera_id == wanted.camera_id
+        and held.hardware_id == hardware_id
+        and held.mode == wanted.mode
+        and set(held.growth_packs) == set(wanted.growth_packs)
     )
 
 
@@ -221,7 +225,7 @@ def _issued(view: CameraView) -> Seen:
     if view.result is not None and view.result.status == "refused":
         return Seen(False, view.result.reason, _refusal(view.result.message, view.result))
     claims = view.claims
-    if claims is not None and fits(view.camera, view.hardware_id, claims):
+    if claims is not None and fits(view.camera.spec, view.hardware_id, claims):
         if view.revoked:
             return Seen(False, "LicenseRevoked", "The vendor revoked this license. Contact support")
         if view.now.timestamp() >= claims.exp + claims.grace_seconds:

@@ -1,48 +1,46 @@
 """One level-triggered reconcile for all devices and cameras of a Tenant.
 
-A pass reads one fresh list of each, tells the billing API what is new or changed, writes the
-Secrets that came back and every status that differs. Two hundred new cameras are one pass.
+A pass tells the billing API what is new or changed, writes the Secrets that came back and every
+status that differs. Two hundred new cameras are one pass; with ten thousand in place a pass looks
+at those that have news, and now and then at all, some at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
-from itertools import pairwise
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
 from brinkbyte.controller import enrollment, inventory
-from brinkbyte.controller.asking import Asking, StillAskingError
+from brinkbyte.controller.asking import StillAskingError
 from brinkbyte.controller.children import secrets
-from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
-from brinkbyte.controller.documents import camera_revoked
-from brinkbyte.controller.events import transitions
+from brinkbyte.controller.documents import Documents
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.licenses import ensure_documents
-from brinkbyte.controller.member_licenses import obtain_licenses, write_guarded, write_secrets
+from brinkbyte.controller.member_licenses import obtain_licenses, write_guarded
 from brinkbyte.controller.member_pass import Device, Pass, read_pass
-from brinkbyte.controller.member_status import (
-    CameraView,
-    DeviceView,
-    camera_status,
-    device_status,
+from brinkbyte.controller.member_tokens import note_missing, read_unread
+from brinkbyte.controller.member_writes import (
+    CHUNK,
+    CONFLICT_SECONDS,
+    show_all,
+    show_cameras,
+    show_devices,
+    write_cameras,
 )
 from brinkbyte.controller.queue import Key
-from brinkbyte.controller.status import Seen, of_error, worth_writing
+from brinkbyte.controller.roster import Member, chunks
+from brinkbyte.controller.status import Seen, of_error
 from brinkbyte.kit.errors import BrinkByteError, InvalidInputError, TemporaryError
-from brinkbyte.kit.failpoints import failpoint
-from brinkbyte.kit.logging import get_logger
 from brinkbyte.resources import names
-from brinkbyte.resources.camera_license import CameraLicense
-from brinkbyte.resources.conditions import ConditionType, Reason
-from brinkbyte.resources.edge_device import EdgeDevice
+from brinkbyte.resources.conditions import Reason
 from brinkbyte.resources.tenant import Tenant
 
-_log = get_logger(__name__)
-
 RESYNC_SECONDS: Final = 600.0
-CONFLICT_SECONDS: Final = 20.0
+_ROSTER_SECONDS: Final = 3.0
+_BATCH: Final = 500
+"""Cameras with news that a pass asks the billing API about; more wait for the next one."""
 
 
 async def reconcile(ctx: Context, key: Key) -> float | None:
@@ -51,13 +49,13 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     Returns:
         seconds until the next pass at the latest; None when there is nothing to look after.
     """
-    times = [ctx.monotonic()]
+    if not await ctx.roster.ready(_ROSTER_SECONDS):
+        return 1.0
     tenant_live = await ctx.cluster.get("Tenant", key.namespace, key.name)
     run = await read_pass(ctx, key)
-    times.append(ctx.monotonic())
     if tenant_live is None:
-        if run.devices or run.cameras:
-            await _write_statuses(ctx, run, None, _no_tenant(key.name))
+        run.crew.news.clear()
+        await show_all(ctx, run, None, _no_tenant(key.name))
         return None
     try:
         tenant = Tenant.parse(tenant_live)
@@ -70,19 +68,108 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         memory.uid = tenant.metadata.uid
     await _ensure_tokens(ctx, run)
     await _write_device_list(ctx, tenant, memory, run)
-    identity = await _identity(ctx, tenant, memory)
-    if identity is None:
-        await _write_statuses(ctx, run, memory, _not_enrolled(memory))
+    _who_moved(run, memory)
+    todo = _next_batch(ctx, run, memory)
+    try:
+        failed = await _look_at(ctx, run, todo, tenant=tenant, memory=memory)
+    except StillAskingError:
+        # What is asked for is shown once somebody has answered.
+        _put_back(run, todo)
         return RESYNC_SECONDS
+    except BaseException:
+        _put_back(run, todo)
+        memory.crew.all_at = 0.0
+        raise
+    if run.crew.news:
+        ctx.add(key, 0.0)
+    errors = [*([failed] if failed is not None else []), *run.errors]
+    for error in errors:
+        if isinstance(error, TemporaryError):
+            # What stands in a status need not stand in a stack trace too.
+            raise TemporaryError(error.message, reason=error.reason, retry_after=error.retry_after)
+    return _come_back(ctx, memory, errors)
+
+
+async def _look_at(
+    ctx: Context, run: Pass, todo: list[Member], *, tenant: Tenant, memory: TenantMemory
+) -> BrinkByteError | None:
+    """Do what there is to do for devices, and for cameras that have news; return what failed."""
+    identity = await _identity(ctx, tenant, memory)
+    if identity is not None:
+        return await _licenses(ctx, run, todo, tenant=tenant, identity=identity, memory=memory)
+    blocked = _not_enrolled(memory)
+    if _all_are_due(ctx, memory, ("blocked", blocked)):
+        await show_all(ctx, run, memory, blocked)
+        _all_were_looked_at(ctx, memory, ("blocked", blocked))
+    else:
+        await show_devices(ctx, run, memory, blocked)
+        await show_cameras(ctx, run, memory, todo, blocked)
+    return None
+
+
+def _come_back(ctx: Context, memory: TenantMemory, errors: Iterable[BrinkByteError]) -> float:
+    now = ctx.monotonic()
+    wait = max(1.0, memory.inventory.refresh_at - now)
+    if _refused(memory):
+        wait = min(wait, inventory.REFUSED_SECONDS)
+    if errors or memory.crew.again:
+        # What stands in the way carries no label of ours: nobody tells when it goes.
+        wait = min(wait, CONFLICT_SECONDS)
+    return min(wait, RESYNC_SECONDS, max(1.0, memory.crew.all_at - now))
+
+
+def _who_moved(run: Pass, memory: TenantMemory) -> None:
+    """Look again at the cameras of devices that came, went or changed."""
+    places, before = run.places, memory.crew.places
+    memory.crew.places = places
+    if before is None or before == places:
+        return
+    moved = {name for name in places.keys() | before.keys() if places.get(name) != before.get(name)}
+    run.crew.news.update(
+        member.name for member in run.crew.members.values() if member.device in moved
+    )
+
+
+def _next_batch(ctx: Context, run: Pass, memory: TenantMemory) -> list[Member]:
+    """Take the camera licenses that this pass is to look at."""
+    crew, known = run.crew, memory.crew
+    if known.again and ctx.monotonic() >= known.again_at:
+        crew.news.update(known.again & crew.members.keys())
+        known.again.clear()
+    batch = sorted(crew.news)[:_BATCH]
+    crew.news.difference_update(batch)
+    return [crew.members[name] for name in batch]
+
+
+def _put_back(run: Pass, todo: Iterable[Member]) -> None:
+    for member in todo:
+        run.roster.news(member)
+
+
+async def _licenses(
+    ctx: Context,
+    run: Pass,
+    todo: list[Member],
+    *,
+    tenant: Tenant,
+    identity: Identity,
+    memory: TenantMemory,
+) -> BrinkByteError | None:
+    """Obtain, write and show the licenses of cameras that have news; return what failed."""
     license_name = f"{tenant.name}{names.LICENSE_SUFFIX}"
-    license_live = run.secrets.get(license_name) or await ctx.cluster.get(
+    license_live = run.secret(license_name) or await ctx.cluster.get(
         "Secret", run.namespace, license_name
     )
     documents = await ensure_documents(ctx, tenant, identity, memory, license_live)
+    _forget_verdicts(run, memory, identity, documents)
+    await read_unread(ctx, run, identity=identity, documents=documents, memory=memory)
+    everybody = _all_are_due(ctx, memory, _common(identity, documents))
+    note_missing(run, memory, run.crew.members.values() if everybody else todo)
     try:
-        failed = await obtain_licenses(
+        news, failed = await obtain_licenses(
             ctx,
             run,
+            todo,
             tenant=tenant,
             identity=identity,
             memory=memory,
@@ -90,39 +177,75 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
             license_live=license_live,
         )
     except StillAskingError:
-        # What is held is put right now; what is asked for is shown once somebody has answered.
-        await write_secrets(ctx, run)
-        return RESYNC_SECONDS
-    times.append(ctx.monotonic())
-    await write_secrets(ctx, run)
-    times.append(ctx.monotonic())
-    await _write_statuses(ctx, run, memory, None)
-    times.append(ctx.monotonic())
-    _log.debug(
-        "pass over devices and cameras",
-        tenant=key.name,
-        cameras=len(run.cameras),
-        read_license_secrets_status=[round(after - before, 3) for before, after in pairwise(times)],
+        # What is held is put right now.
+        for some in chunks(todo, CHUNK):
+            await write_cameras(ctx, run, memory, some, identity=identity, show=False)
+        raise
+    await show_devices(ctx, run, memory, None)
+    common = _common(identity, memory.documents)
+    everybody = _all_are_due(ctx, memory, common)
+    members = run.crew.members
+    looked_at = members if everybody else _with_news(run, memory, todo, news, failed)
+    for some in chunks([members[each] for each in sorted(looked_at) if each in members], CHUNK):
+        await write_cameras(ctx, run, memory, some, identity=identity)
+    if everybody:
+        _all_were_looked_at(ctx, memory, common)
+    return failed
+
+
+def _with_news(
+    run: Pass,
+    memory: TenantMemory,
+    todo: Iterable[Member],
+    news: Iterable[str],
+    failed: BrinkByteError | None,
+) -> set[str]:
+    """Return the names of those to look at after the billing API was asked."""
+    answered = (run.crew.first(each) for each in news)
+    found = {each.name for each in (*todo, *answered) if each is not None}
+    reason = failed.reason if failed is not None else ""
+    if reason != memory.crew.error:
+        memory.crew.error = reason
+        found |= memory.crew.missing
+    return found
+
+
+def _common(identity: Identity, documents: Documents) -> tuple[object, ...]:
+    """Return what every camera's status depends on."""
+    revocations = documents.revocations
+    return (
+        identity.instance_id,
+        identity.key.kid,
+        documents.key_set.number if documents.key_set else 0,
+        revocations.revocation_sequence if revocations else 0,
     )
-    errors = [*([failed] if failed is not None else []), *run.errors]
-    for error in errors:
-        if isinstance(error, TemporaryError):
-            # What stands in a status need not stand in a stack trace too.
-            raise TemporaryError(error.message, reason=error.reason, retry_after=error.retry_after)
-    wait = max(1.0, memory.inventory.refresh_at - ctx.monotonic())
-    if _refused(memory):
-        wait = min(wait, inventory.REFUSED_SECONDS)
-    if errors or any(camera.conflict is not None for camera in run.cameras):
-        # What stands in the way carries no label of ours: nobody tells when it goes.
-        wait = min(wait, CONFLICT_SECONDS)
-    return min(wait, RESYNC_SECONDS)
+
+
+def _forget_verdicts(
+    run: Pass, memory: TenantMemory, identity: Identity, documents: Documents
+) -> None:
+    """Have every token verified again under another key set or identity."""
+    verified = (identity.instance_id, identity.key.kid, documents.held.key_set_number)
+    if memory.crew.verified != verified:
+        memory.crew.verified = verified
+        for member in run.crew.members.values():
+            member.unread = True
+
+
+def _all_are_due(ctx: Context, memory: TenantMemory, shown: tuple[object, ...]) -> bool:
+    return memory.crew.shown != shown or ctx.monotonic() >= memory.crew.all_at
+
+
+def _all_were_looked_at(ctx: Context, memory: TenantMemory, shown: tuple[object, ...]) -> None:
+    memory.crew.shown = shown
+    memory.crew.all_at = ctx.monotonic() + RESYNC_SECONDS
 
 
 async def reconcile_member(ctx: Context, key: Key) -> float | None:
     """Find the Tenant of a device or camera whose Secret has lost the label that names it."""
-    for live in await ctx.cluster.list(key.what, key.namespace):
-        if live["metadata"]["name"] == key.name:
-            ctx.add(Key("Members", key.namespace, live["spec"]["tenantRef"]["name"]), 0.0)
+    live = await ctx.cluster.get(key.what, key.namespace, key.name)
+    if live is not None:
+        ctx.add(Key("Members", key.namespace, live["spec"]["tenantRef"]["name"]), 0.0)
     return None
 
 
@@ -168,7 +291,7 @@ def _not_enrolled(memory: TenantMemory) -> Seen:
 async def _ensure_tokens(ctx: Context, run: Pass) -> None:
     async def ensure(device: Device) -> None:
         name = f"{device.model.name}{names.DEVICE_TOKEN_SUFFIX}"
-        live = run.secrets.get(name) or await ctx.cluster.get("Secret", run.namespace, name)
+        live = run.secret(name) or await ctx.cluster.get("Secret", run.namespace, name)
         made = secrets.device_credential(live)
         wanted = secrets.member_secret(
             device.model, secrets.DEVICE_TOKEN, name, made.data, hashed=True
@@ -194,7 +317,7 @@ async def _ensure_tokens(ctx: Context, run: Pass) -> None:
 async def _write_device_list(ctx: Context, tenant: Tenant, memory: TenantMemory, run: Pass) -> None:
     known = [each for each in run.devices if each.blocked is None]
     name = f"{tenant.name}{names.DEVICES_SUFFIX}"
-    live = run.secrets.get(name) or await ctx.cluster.get("Secret", run.namespace, name)
+    live = run.secret(name) or await ctx.cluster.get("Secret", run.namespace, name)
     wanted = secrets.tenant_secret(
         tenant,
         secrets.DEVICES,
@@ -208,58 +331,3 @@ async def _write_device_list(ctx: Context, tenant: Tenant, memory: TenantMemory,
         },
     )
     await write_guarded(ctx, run, memory, wanted, live=live)
-
-
-# ---- statuses ----------------------------------------------------------------------------------
-
-
-async def _write_statuses(
-    ctx: Context, run: Pass, memory: TenantMemory | None, blocked: Seen | None
-) -> None:
-    known = memory or TenantMemory(Asking(ctx.monotonic), Asking(ctx.monotonic))
-    error = known.inventory.error
-    writes = []
-    for device in run.devices:
-        hardware_id = device.model.spec.hardware_id
-        view = DeviceView(
-            device=device.model,
-            now=run.now,
-            blocked=blocked or device.blocked or device.problem,
-            result=known.inventory.device_results.get(hardware_id),
-            error=error,
-            online=known.online.get(hardware_id),
-            asked=known.asked and known.state is not None,
-            rotated=device.rotated,
-            has_token=bool(device.token),
-        )
-        writes.append(_write_status(ctx, device.live, device_status(view), device.model, run.now))
-    for camera in run.cameras:
-        result = known.inventory.camera_results.get(camera.model.spec.camera_id)
-        shown = CameraView(
-            camera=camera.model,
-            now=run.now,
-            hardware_id=camera.hardware_id,
-            blocked=blocked or camera.blocked,
-            result=result,
-            error=error,
-            claims=camera.claims,
-            conflict=camera.conflict,
-            revoked=camera.claims is not None and camera_revoked(known.documents, camera.claims),
-        )
-        writes.append(_write_status(ctx, camera.live, camera_status(shown), camera.model, run.now))
-    await asyncio.gather(*writes)
-
-
-async def _write_status(
-    ctx: Context, live: Object, status: Any, model: EdgeDevice | CameraLicense, now: datetime
-) -> None:
-    wire = status.to_wire()
-    ready = next(each for each in status.conditions if each.type == ConditionType.READY)
-    ctx.metrics.condition_of(live["kind"], model.namespace, model.name, status.conditions)
-    if not worth_writing(live.get("status", {}), wire, now):
-        return
-    await ctx.cluster.apply_status(live, wire)
-    if ready.true and isinstance(model, CameraLicense):
-        failpoint("issue.status_written")
-    for kind, action, reason, note in transitions(model.status.conditions, status.conditions):
-        ctx.events.emit(live, kind, action, reason, note)

@@ -190,6 +190,11 @@ class WorkQueue:
         return self._schedule.waiting(self._clock())
 
     @property
+    def running(self) -> int:
+        """Reconciles at work."""
+        return len(self._tasks)
+
+    @property
     def seconds_since_beat(self) -> float:
         """How long ago the dispatcher last looked; it does at least every 5 seconds."""
         return self._clock() - self._beat

@@ -11,10 +11,11 @@ from brinkbyte.controller import enrollment, finalize, instance_poll, volumes
 from brinkbyte.controller.asking import StillAskingError
 from brinkbyte.controller.children import build, common, secrets
 from brinkbyte.controller.children.common import Plan
-from brinkbyte.controller.cluster import Object, controller_of
+from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.events import transitions
 from brinkbyte.controller.invalid import write_invalid
+from brinkbyte.controller.ownership import controller_of
 from brinkbyte.controller.queue import Key
 from brinkbyte.controller.status import (
     Seen,

@@ -52,7 +52,11 @@ class TenantPass:
 
 async def read_children(ctx: Context, tenant: Tenant) -> dict[tuple[str, str], Object]:
     """Return a Tenant's children by kind and name, from one fresh list of each kind."""
-    selector = f"{names.LABEL_TENANT}={tenant.name}"
+    # The Secrets of devices and cameras are not its own; there may be ten thousand.
+    selector = (
+        f"{names.LABEL_TENANT}={tenant.name},"
+        f"{names.LABEL_OWNER_KIND} notin (EdgeDevice,CameraLicense)"
+    )
     lists = await asyncio.gather(
         *(ctx.cluster.list(kind, tenant.namespace, labels=selector) for kind in CHILD_KINDS)
     )

@@ -98,7 +98,7 @@ async def test_every_request_is_authenticated_and_counted(wire: Wire) -> None:
     assert [each.method for each in wire.seen] == [
         "GET", "GET", "GET", "PATCH", "PATCH", "PATCH", "DELETE", "POST",
     ]  # fmt: skip
-    assert "PartialObjectMetadataList" in wire.seen[2].headers["Accept"]
+    assert "as=Table" in wire.seen[2].headers["Accept"]
     assert wire.seen[3].headers["Content-Type"] == "application/apply-patch+yaml"
     assert dict(wire.seen[3].query) == {"fieldManager": "brinkbyte-operator", "force": "true"}
     assert wire.seen[4].path.endswith("/tenants/x/status")

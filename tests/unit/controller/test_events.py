@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from brinkbyte.controller.children import build, common, secrets
-from brinkbyte.controller.cluster import NameConflictError, check_owner
 from brinkbyte.controller.events import transitions
+from brinkbyte.controller.ownership import NameConflictError, check_owner
 from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.resources import names
 from brinkbyte.resources.conditions import Condition, ConditionType, condition

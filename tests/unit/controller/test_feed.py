@@ -12,6 +12,7 @@ from brinkbyte.controller.feed import COALESCE_SECONDS, Feed, fingerprint, keys_
 from brinkbyte.controller.identity import RECORD
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key
+from brinkbyte.controller.roster import Roster
 from brinkbyte.resources import names
 from support.manifests import BY_KIND
 from support.plans import camera, device, plan, tenant
@@ -91,7 +92,7 @@ def test_a_cron_jobs_status_does_not_matter() -> None:
 
 def test_an_event_that_changes_nothing_adds_nothing() -> None:
     added: list[tuple[Key, float]] = []
-    feed = Feed(lambda key, delay: added.append((key, delay)), Metrics(), "sys")
+    feed = Feed(lambda key, delay: added.append((key, delay)), Metrics(), "sys", Roster())
     body = copy.deepcopy(BY_KIND["EdgeDevice"])
     body["metadata"] |= {"uid": "u", "resourceVersion": "1"}
     feed.take(None, body)
@@ -104,7 +105,7 @@ def test_an_event_that_changes_nothing_adds_nothing() -> None:
 
 def test_records_of_another_namespace_are_nobodys() -> None:
     added: list[Key] = []
-    feed = Feed(lambda key, _delay: added.append(key), Metrics(), "sys")
+    feed = Feed(lambda key, _delay: added.append(key), Metrics(), "sys", Roster())
     record = secrets.record_secret("elsewhere", "btn-u", {names.LABEL_COMPONENT: RECORD}, {})
     record["metadata"]["uid"] = "u"
     feed.take("ADDED", record)

@@ -25,7 +25,7 @@ from brinkbyte.license.wire import (
     InventoryRequest,
     Use,
 )
-from support.plans import camera, device
+from support.plans import device, member
 
 HELD = Held()
 
@@ -38,7 +38,7 @@ def wanted(devices: dict[str, str], cameras: dict[str, tuple[str, int]]) -> Want
             for key, site in devices.items()
         },
         {
-            key: inventory_camera(camera({"name": f"c-{key}"}, cameraId=key), hardware, held)
+            key: inventory_camera(member({"name": f"c-{key}"}, cameraId=key), hardware, held)
             for key, (hardware, held) in cameras.items()
         },
     )
@@ -101,7 +101,7 @@ def test_only_what_changed_is_sent() -> None:
     assert [each.camera_id for each in moved.cameras] == ["c1"]
     assert moved.removed_devices == ("d2",)
     assert moved.removed_cameras == ("c2",)
-    assert memory.camera_results.keys() == {"c1"}
+    assert memory.cameras.keys() == {"c1"}
 
 
 def test_a_lost_token_is_asked_for_again() -> None:
@@ -190,10 +190,10 @@ def test_an_object_of_another_name_under_the_same_id_makes_the_set_complete() ->
     before = wanted({"d": ""}, {"a": ("d", 1), "b": ("d", 1)})
     request = plan(before, memory)
     take_in(request, before, answer(request, 1, set()), memory, monotonic=0.0, jitter=0.0)
-    renamed = inventory_camera(camera({"name": "other", "uid": "other"}, cameraId="a"), "d", 0)
+    renamed = inventory_camera(member({"name": "other", "uid": "other"}, cameraId="a"), "d", 0)
     request = plan(Wanted(before.devices, {**before.cameras, "a": renamed}), memory)
     assert request.base_revision is None
     assert {each.name for each in request.cameras} == {"other", "c-b"}
-    moved = inventory_camera(camera({"name": "c-a"}, cameraId="a"), "elsewhere", 0)
+    moved = inventory_camera(member({"name": "c-a"}, cameraId="a"), "elsewhere", 0)
     request = plan(Wanted(before.devices, {**before.cameras, "a": moved}), memory)
     assert request.base_revision == 1

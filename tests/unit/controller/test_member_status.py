@@ -203,4 +203,4 @@ def test_a_refusal_stands_over_a_restart_until_the_line_is_back() -> None:
 def test_a_token_fits_what_the_spec_asks(
     over: dict[str, Any], hardware_id: str, good: bool
 ) -> None:
-    assert fits(camera(cameraId="cam-1"), hardware_id, camera_claims(**over)) is good
+    assert fits(camera(cameraId="cam-1").spec, hardware_id, camera_claims(**over)) is good
