@@ -75,6 +75,7 @@ def run(
         cameras,
         list(held.seats.values()),
         list(held.slots.values()),
+        held.trials,
         what or bought(),
         now=now,
         new_seat_id=lambda: f"s{next(_ids)}",

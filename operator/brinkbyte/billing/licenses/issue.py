@@ -69,13 +69,17 @@ class Customer:
 
 @dataclass(frozen=True)
 class Issued:
-    """What is stored of the newest document of a kind; ``sequence`` 0: none yet."""
+    """What is stored of the newest document of a kind; ``sequence`` 0: none yet.
+
+    ``key_id``: of the key that signed it; None where there is no token.
+    """
 
     sequence: int = 0
     content_sequence: int = 0
     content_hash: bytes = b""
     expires_at: int = 0
     token: str = ""
+    key_id: str | None = None
 
 
 def next_sequence(stored: int, now: float) -> int:
@@ -197,7 +201,7 @@ def license_claims(
             max_dashboards=limits.max_dashboards,
         ),
         trial=Trial(is_active=standing.trialing, ends_at=standing.trial_ends_at),
-        subscription=Subscription(status=standing.status, current_period_end=period_end),
+        subscription=Subscription(status=standing.status_at(now), current_period_end=period_end),
         issued_at=now,
         expires_at=end,
         license_sequence=sequence,
