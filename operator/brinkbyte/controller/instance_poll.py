@@ -89,6 +89,7 @@ def summary(memory: TenantMemory) -> tuple[object, ...]:
         reported is None,
         (reported or 0) // _HOUR,
         metering.oldest_unacknowledged_at,
+        state.clone_alarm,
     )
 
 
