@@ -105,11 +105,16 @@ def keys_import(
     directory: Annotated[Path, typer.Option("--dir", help="directory of the signing keys")],
     document: Annotated[Path, typer.Option("--set", help="jwks.json that was signed offline")],
     roots: Annotated[Path, typer.Option("--roots", help="roots.json of the release")],
+    force: Annotated[bool, typer.Option("--force", help="though it lacks keys in use")] = False,
 ) -> None:
     """Take in a key set that was signed offline."""
     with one_sentence_errors():
         number = key_files.import_key_set(
-            directory, document.read_bytes(), roots.read_bytes(), now=int(time.time())
+            directory,
+            document.read_bytes(),
+            roots.read_bytes(),
+            now=int(time.time()),
+            force=force,
         )
         typer.echo(f"{directory}: key set {number}")
 

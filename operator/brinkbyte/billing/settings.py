@@ -84,10 +84,12 @@ class AdminSettings(SecretSettings):
     Attributes:
         admin_database_url: DSN of the role ``brinkbyte_admin``.
         pepper: as in :class:`ServerSettings`; only for commands that make secrets.
+        signing_keys_dir: as there, of which ``keys status`` reads the public files alone.
         catalog: version of the price list; the newest if unset.
     """
 
     admin_database_url: SecretStr
+    signing_keys_dir: Path | None = None
     pepper: Annotated[SecretStr, Field(min_length=_MIN_PEPPER_LENGTH)] | None = None
     catalog: str | None = None
 

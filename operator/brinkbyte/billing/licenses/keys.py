@@ -188,23 +188,43 @@ def sign_public_keys(
     )
 
 
-def import_key_set(directory: Path, document: bytes, roots: bytes, *, now: int) -> int:
+def import_key_set(
+    directory: Path, document: bytes, roots: bytes, *, now: int, force: bool = False
+) -> int:
     """Take in a key set that was signed offline; returns its number.
+
+    Args:
+        directory: of the signing keys.
+        document: the signed set.
+        roots: the release's ``roots.json``.
+        now: Unix seconds.
+        force: also one that lacks keys of which something may be in use.
 
     Raises:
         KeySetError: it is not signed by one of the roots, or has ended.
-        KeyDirectoryError: its number is not higher, or it lacks one of the keys in the directory.
+        KeyDirectoryError: its number is not higher, or it lacks one of the keys in the directory,
+            or one of which something may be in use.
     """
     verified = verify_key_set(document, load_roots(roots), now=now)
     path = directory / KEY_SET_FILE
-    if path.exists():
-        last = parse_key_set(path.read_bytes()).number
+    before = parse_key_set(path.read_bytes()) if path.exists() else None
+    if before is not None:
+        last = before.number
         if verified.number <= last:
             raise KeyDirectoryError(
                 f"the key set there has number {last}; this one has {verified.number}",
                 reason="NumberNotHigher",
             )
     _check_complete(read_private(directory), verified.keys)
+    if before is not None and not force:
+        needed = _retire(directory, before, now).keys() - verified.keys.keys()
+        if needed:
+            raise KeyDirectoryError(
+                f"the key set lacks {len(needed)} keys of which something may be in use until "
+                f"{RETIRED_SECONDS // 86_400} days after they retired; sign it with them, or see "
+                "`keys status` and import it with --force",
+                reason="OldKeyNeeded",
+            )
     write_document(path, json.loads(document))
     return verified.number
 

@@ -112,7 +112,7 @@ async def set_in(
         # A trial runs from the subscription's beginning: setting it again never extends it.
         start = now if row is None else int(row["created_at"].timestamp())
         trial_end = start + days * DAY
-    status = request.status or ("trialing" if days else "active")
+    status: str = request.status or ("trialing" if days else "active")
     if request.status is None and before.dunning_ends_at is not None:
         # Who buys more still owes what is unpaid.
         status = before.status.value
