@@ -141,8 +141,8 @@ def _judge(run: Pass, tenant_of_device: Mapping[str, str]) -> None:
             camera.blocked = Seen(
                 False,
                 Reason.CAMERA_CONFLICT,
-                f"spec.cameraId {spec.camera_id} is CameraLicense {earlier.name}'s: delete one "
-                "of the two",
+                f"spec.cameraId {spec.camera_id} is CameraLicense {earlier.name}'s, on EdgeDevice "
+                f"{earlier.spec.device_ref.name}: the older of two has it. Delete one",
             )
         elif camera.device is not None and camera.device.blocked is not None:
             camera.blocked = Seen(

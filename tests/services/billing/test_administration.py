@@ -122,6 +122,19 @@ async def test_a_flag_is_signed_at_the_next_ask_and_audited(
     assert audited(billing, "flags.set")[1]["actor"] == "cli"
 
 
+async def test_flags_that_come_with_a_customer_again_are_audited(
+    vendor: httpx.AsyncClient, billing: Billing
+) -> None:
+    body = {"customerId": CUSTOMER, "name": "Acme", "flags": {"usageTracking": False}}
+    for _ in range(2):
+        assert (await vendor.post("/api/customers", json=body)).status_code == 201
+    assert audited(billing, "flags.set") == []
+    await vendor.post("/api/customers", json={**body, "flags": {}})
+    (entry,) = audited(billing, "flags.set")
+    assert entry["details"]["from"]["usage_tracking"] is False
+    assert entry["details"]["to"]["usage_tracking"] is True
+
+
 @pytest.mark.parametrize(
     "body", [{}, {"offlineMode": "no"}, {"offlineMode": None}, {"offline": False}, []]
 )

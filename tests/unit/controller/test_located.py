@@ -1,7 +1,8 @@
-"""An inventory says from which cluster it comes, so that a copied Tenant shows at the vendor."""
+"""What an inventory says of where it comes from, and which of two claims of a camera it carries."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,7 +11,9 @@ import pytest
 from brinkbyte.controller import enrollment, inventory, member_licenses
 from brinkbyte.controller.context import Context
 from brinkbyte.controller.identity import Identity
+from brinkbyte.controller.member_pass import Camera, Device, Pass, _judge
 from brinkbyte.license.wire import InventoryRequest
+from support.plans import camera, device
 
 
 async def test_an_inventory_names_the_cluster_that_sends_it(
@@ -34,3 +37,19 @@ async def test_an_inventory_names_the_cluster_that_sends_it(
     assert [each.cluster_fingerprint for each in sent] == ["uid-of-kube-system"]
     # What is compared and remembered is what was planned.
     assert (back, answered, answer) == (request, wanted, None)
+
+
+def test_of_two_licenses_for_one_camera_the_older_has_it_and_the_other_names_it() -> None:
+    gate = Device({}, device({"name": "gate"}, hardwareId="hw-1"))
+    yard = Device({}, device({"name": "yard"}, hardwareId="hw-2"))
+    # In the order of their creation, as `read_pass` has them.
+    older, later = (
+        Camera({}, camera({"name": name}, cameraId="id-1", deviceRef={"name": where}))
+        for name, where in (("first", "gate"), ("second", "yard"))
+    )
+    run = Pass("ns", "acme", datetime.now(UTC), [gate, yard], [older, later], {})
+    _judge(run, {})
+    assert older.blocked is None
+    assert later.blocked is not None
+    assert (later.blocked.ready, later.blocked.reason) == (False, "CameraConflict")
+    assert "CameraLicense first's, on EdgeDevice gate" in later.blocked.message

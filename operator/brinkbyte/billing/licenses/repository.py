@@ -206,6 +206,7 @@ async def save_seats(
         "taken_at = excluded.taken_at, until = excluded.until, held_until = excluded.held_until, "
         # A list without the seat was published: its license is never handed out again.
         "token = CASE WHEN excluded.held_until IS NULL THEN seats.token END, "
+        "key_id = CASE WHEN excluded.held_until IS NULL THEN seats.key_id END, "
         "content_hash = CASE WHEN excluded.held_until IS NULL THEN seats.content_hash END",
         [tenant_id, Jsonb(rows)],
     )
@@ -222,14 +223,16 @@ async def save_camera_tokens(
             "content_hash": token.content_hash.hex(),
             "token_expires_at": _text(token.expires_at),
             "token": token.token,
+            "key_id": token.key_id,
         }
         for camera_id, token in tokens.items()
     ]
     await connection.execute(
         "UPDATE seats s SET camera_sequence = r.camera_sequence, token = r.token, "
+        "key_id = r.key_id, "
         "content_hash = decode(r.content_hash, 'hex'), token_expires_at = r.token_expires_at "
         "FROM jsonb_to_recordset(%s) AS r (camera_id text, camera_sequence bigint, "
-        "content_hash text, token_expires_at timestamptz, token text) "
+        "content_hash text, token_expires_at timestamptz, token text, key_id text) "
         "WHERE s.tenant_id = %s AND s.camera_id = r.camera_id",
         [Jsonb(rows), tenant_id],
     )
@@ -361,11 +364,12 @@ async def save_issued(
     for kind, document in documents.items():
         await connection.execute(
             "INSERT INTO licenses AS l (tenant_id, kind, instance_id, sequence, "
-            "content_sequence, content_hash, token, issued_at, expires_at) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
+            "content_sequence, content_hash, token, key_id, issued_at, expires_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (tenant_id, kind) DO UPDATE SET instance_id = excluded.instance_id, "
             "sequence = excluded.sequence, content_sequence = excluded.content_sequence, "
             "content_hash = excluded.content_hash, token = excluded.token, "
+            "key_id = excluded.key_id, "
             "issued_at = excluded.issued_at, expires_at = excluded.expires_at "
             "WHERE l.sequence < excluded.sequence",
             [
@@ -376,6 +380,7 @@ async def save_issued(
                 document.content_sequence,
                 document.content_hash,
                 document.token,
+                document.key_id,
                 _at(now),
                 _at(document.expires_at),
             ],

@@ -9,9 +9,13 @@ ALTER TABLE instances
     ADD COLUMN bundle_key_ids text[] NOT NULL DEFAULT '{}',
     ADD COLUMN bundle_expires_at timestamptz;
 
--- Key id in the header of a compact JWS; NULL for what is none.
+-- Thumbprint of the key that signed the token.
+ALTER TABLE licenses ADD COLUMN key_id text;
+ALTER TABLE seats ADD COLUMN key_id text;
+
+-- Tokens of before say it in their header. (Forced row security hides all rows from the owner too.)
 CREATE FUNCTION token_key_id(token text) RETURNS text
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE sql IMMUTABLE STRICT
     AS $$
         SELECT CASE WHEN token ~ '^eyJ[A-Za-z0-9_-]+\.' THEN
             convert_from(decode(
@@ -20,8 +24,10 @@ CREATE FUNCTION token_key_id(token text) RETURNS text
                 'base64'), 'UTF8')::jsonb ->> 'kid'
         END
     $$;
-REVOKE EXECUTE ON FUNCTION token_key_id FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION token_key_id TO brinkbyte_api, brinkbyte_admin;
-
-ALTER TABLE licenses ADD COLUMN key_id text GENERATED ALWAYS AS (token_key_id(token)) STORED;
-ALTER TABLE seats ADD COLUMN key_id text GENERATED ALWAYS AS (token_key_id(token)) STORED;
+ALTER TABLE licenses NO FORCE ROW LEVEL SECURITY;
+UPDATE licenses SET key_id = token_key_id(token);
+ALTER TABLE licenses FORCE ROW LEVEL SECURITY;
+ALTER TABLE seats NO FORCE ROW LEVEL SECURITY;
+UPDATE seats SET key_id = token_key_id(token) WHERE token IS NOT NULL;
+ALTER TABLE seats FORCE ROW LEVEL SECURITY;
+DROP FUNCTION token_key_id;
