@@ -388,7 +388,7 @@ async def _observe(
         asked=memory.asked,
         state=memory.state,
         state_error=memory.state_error,
-        clone_alarm=answer.clone_alarm if answer else None,
+        clone_alarm=instance_poll.clone_alarm(memory, ctx.now),
     )
 
 

@@ -68,7 +68,8 @@ class TenantView:
         asked: whether the instance was asked since the operator started.
         state: what it said.
         state_error: why it says nothing.
-        clone_alarm: what the billing API answered the newest inventory.
+        clone_alarm: what the billing API answered an inventory, while that tells more than the
+            instance does.
     """
 
     tenant: Tenant
@@ -165,7 +166,7 @@ def _license_valid(view: TenantView, mode: ModeDecision) -> Seen:
     if view.error is not None:
         _, reason, message = of_error(view.error)
         return Seen(True, reason, f"The license is valid until {until}. {message}")
-    alarm = view.clone_alarm if view.state is None else view.state.clone_alarm
+    alarm = (view.state.clone_alarm if view.state is not None else None) or view.clone_alarm
     if alarm is not None:
         # Shown, and never more than that: the license goes on.
         return Seen(

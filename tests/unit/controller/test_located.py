@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from brinkbyte.controller import enrollment, inventory, member_licenses
-from brinkbyte.controller.context import Context
+from brinkbyte.controller import enrollment, instance_poll, inventory, member_licenses
+from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.member_pass import Camera, Device, Pass, _judge
-from brinkbyte.license.wire import InventoryRequest
+from brinkbyte.license.wire import CloneAlarm, InventoryRequest
+from support.licensing import NOW
 from support.plans import camera, device
 
 
@@ -37,6 +38,22 @@ async def test_an_inventory_names_the_cluster_that_sends_it(
     assert [each.cluster_fingerprint for each in sent] == ["uid-of-kube-system"]
     # What is compared and remembered is what was planned.
     assert (back, answered, answer) == (request, wanted, None)
+
+
+@pytest.mark.parametrize(
+    ("age", "instance_answers", "told"),
+    [(0, True, True), (599, True, True), (600, True, False), (3000, False, True)],
+)
+def test_an_alarm_of_an_inventory_counts_until_the_instance_knows_better(
+    age: int, instance_answers: bool, told: bool
+) -> None:
+    alarm = CloneAlarm(reason="TwoClusters", message="", since=1, first_party="a", second_party="b")
+    answer = SimpleNamespace(clone_alarm=alarm, server_time=NOW - age)
+    memory = SimpleNamespace(
+        inventory=SimpleNamespace(answer=answer), state=object() if instance_answers else None
+    )
+    found = instance_poll.clone_alarm(cast("TenantMemory", memory), NOW)
+    assert found == (alarm if told else None)
 
 
 def test_of_two_licenses_for_one_camera_the_older_has_it_and_the_other_names_it() -> None:
