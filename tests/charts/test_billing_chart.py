@@ -25,6 +25,7 @@ from support.pod_security import violations
 pytestmark = pytest.mark.services
 
 CHART = "brinkbyte-billing"
+PUBLIC_KEY_FILES = ("jwks.json", "retired.json", "rotation.json")
 BUNDLED = {"postgres.bundled": "true", "signingKeys.existingSecret": '"signing-keys"'}
 EXTERNAL = {
     "database.existingSecret": '"database"',
@@ -102,10 +103,30 @@ def test_each_container_holds_the_database_role_it_works_as(bundled: list[Object
             ("billing-tls", "tls.crt"),
             ("billing-tls", "tls.key"),
         },
-        "admin": {("billing-database", "admin-url"), ("billing-pepper", "*")},
+        "admin": {
+            ("billing-database", "admin-url"),
+            ("billing-pepper", "*"),
+            *(("signing-keys", name) for name in PUBLIC_KEY_FILES),
+        },
         "init": {("billing-database", "superuser-password")},
         "postgres": set(),
     }
+
+
+def test_the_administration_is_served_only_where_it_is_asked_for(bundled: list[Object]) -> None:
+    def api_of(objects: list[Object]) -> tuple[set[tuple[str, str]], dict[str, str]]:
+        template = pods(objects)["Deployment/billing"]
+        (container,) = template["spec"]["containers"]
+        return mounted(template, container), settings_of(container)
+
+    role = ("billing-database", "admin-url")
+    reads, variables = api_of(bundled)
+    assert role not in reads
+    assert "BRINKBYTE_ADMIN_DATABASE_URL_FILE" not in variables
+    asked = render(CHART, {**BUNDLED, "admin.api": "true"}, release="billing")
+    reads, variables = api_of(asked)
+    assert role in reads
+    assert Path(variables["BRINKBYTE_ADMIN_DATABASE_URL_FILE"]).name == "admin-url"
 
 
 def test_an_external_database_is_named_and_nothing_is_made(external: list[Object]) -> None:

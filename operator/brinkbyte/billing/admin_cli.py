@@ -13,6 +13,7 @@ import yaml
 from rich.table import Table
 
 from brinkbyte.billing.admin import Admin, cost_document, with_admin
+from brinkbyte.billing.administration.commands import parse_flag
 from brinkbyte.billing.customers.schemas import CustomerCreate
 from brinkbyte.billing.settings import AdminSettings
 from brinkbyte.billing.subscriptions.schemas import SubscriptionSet
@@ -54,23 +55,13 @@ def customer_create(
     with one_sentence_errors():
         flags = None
         if flag:
-            flags = Flags.model_validate(dict(_flag(item) for item in flag))
+            flags = Flags.model_validate(dict(parse_flag(item) for item in flag))
         request = CustomerCreate(customer_id=customer_id, name=name, flags=flags)
         made = with_admin(AdminSettings.load(), lambda a: a.create_customer(request))
         if output is Output.JSON:
             print_json(made.model_dump(mode="json"))
         else:
             typer.echo(f"customer {made.customer_id} ({made.name})")
-
-
-def _flag(text: str) -> tuple[str, bool]:
-    name, _, value = text.partition("=")
-    if name not in Flags.model_fields or value not in {"true", "false"}:
-        fail(
-            f"{text!r} is not a flag; write name=true or name=false, name one of "
-            f"{', '.join(Flags.model_fields)}"
-        )
-    return name, value == "true"
 
 
 @subscription_app.command("set")

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg_pool import PoolTimeout
 
 from brinkbyte import __version__
+from brinkbyte.billing.administration import endpoints as administration
+from brinkbyte.billing.administration.gauges import Gauges
 from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import endpoints as customers
@@ -50,22 +52,36 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         keyring = KeyRing(settings.signing_keys_dir, release_roots(), clock=clock)
         catalog = load_catalog(settings.catalog)
-        with ThreadPoolExecutor(os.cpu_count() or 2, "sign") as threads:
-            async with postgres_pool(
-                settings.database_url.get_secret_value(),
-                max_size=settings.pool_size,
-                name="brinkbyte-billing",
-            ) as pool:
-                app.state.context = Context(
-                    database=Database(pool),
-                    secrets=Secrets(settings.pepper.get_secret_value()),
-                    keyring=keyring,
-                    catalog=catalog,
-                    clock=clock,
-                    threads=threads,
+        async with AsyncExitStack() as stack:
+            threads = stack.enter_context(ThreadPoolExecutor(os.cpu_count() or 2, "sign"))
+            pool = await stack.enter_async_context(
+                postgres_pool(
+                    settings.database_url.get_secret_value(),
+                    max_size=settings.pool_size,
+                    name="brinkbyte-billing",
                 )
-                app.state.started = time.monotonic()
-                yield
+            )
+            across = None
+            if settings.admin_database_url is not None:
+                across = await stack.enter_async_context(
+                    postgres_pool(
+                        settings.admin_database_url.get_secret_value(),
+                        max_size=2,
+                        name="brinkbyte-billing-admin",
+                    )
+                )
+            app.state.context = Context(
+                database=Database(pool),
+                secrets=Secrets(settings.pepper.get_secret_value()),
+                keyring=keyring,
+                catalog=catalog,
+                clock=clock,
+                threads=threads,
+                administration=None if across is None else Database(across),
+            )
+            app.state.gauges = Gauges(app.state.context)
+            app.state.started = time.monotonic()
+            yield
 
     app = FastAPI(
         title="BrinkByte billing API", version=__version__, lifespan=lifespan, redoc_url=None
@@ -73,8 +89,9 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     install_problem_handlers(app)
     _install_database_handlers(app)
     _install_probes(app)
-    for module in (customers, subscriptions, instances, licenses, usage):
+    for module in (customers, subscriptions, instances, licenses, usage, administration):
         app.include_router(module.router)
+    app.include_router(licenses.well_known)
     _complete_openapi(app)
     return app
 
@@ -164,6 +181,8 @@ def _install_probes(app: FastAPI) -> None:
     async def metrics(request: Request) -> Response:
         """Return Prometheus metrics."""
         context: Context = request.app.state.context
+        gauges: Gauges = request.app.state.gauges
+        await gauges.refresh()
         return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
 

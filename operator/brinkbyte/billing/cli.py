@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from brinkbyte.billing.admin_cli import admin_app
+from brinkbyte.billing.administration.commands import add_commands
 from brinkbyte.billing.licenses import keys as key_files
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
@@ -20,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="The global billing API.", add_comp
 keys_app = typer.Typer(no_args_is_help=True, help="Root and signing keys.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(admin_app, name="admin")
+add_commands(admin_app, keys_app)
 
 
 @app.command()
@@ -88,9 +90,10 @@ def keys_signing(
     root: Annotated[Path, typer.Option("--root", help="the root's private key, PEM")],
     number: Annotated[int | None, typer.Option(help="number of the key set")] = None,
 ) -> None:
-    """Make a new signing key of every kind and the root-signed key set.
+    """Make a new signing key of every kind and the root-signed key set; they sign at once.
 
-    Old public keys stay until nothing that they signed can be in use any more.
+    Old public keys stay until nothing that they signed can be in use any more. To change keys that
+    are in good hands, publish the next ones first: `keys publish`, `keys switch`.
     """
     with one_sentence_errors():
         made = key_files.make_signing_keys(out, root.read_bytes(), number=number)
@@ -102,11 +105,16 @@ def keys_import(
     directory: Annotated[Path, typer.Option("--dir", help="directory of the signing keys")],
     document: Annotated[Path, typer.Option("--set", help="jwks.json that was signed offline")],
     roots: Annotated[Path, typer.Option("--roots", help="roots.json of the release")],
+    force: Annotated[bool, typer.Option("--force", help="though it lacks keys in use")] = False,
 ) -> None:
     """Take in a key set that was signed offline."""
     with one_sentence_errors():
         number = key_files.import_key_set(
-            directory, document.read_bytes(), roots.read_bytes(), now=int(time.time())
+            directory,
+            document.read_bytes(),
+            roots.read_bytes(),
+            now=int(time.time()),
+            force=force,
         )
         typer.echo(f"{directory}: key set {number}")
 

@@ -39,6 +39,8 @@ class Context:
 
     Attributes:
         clock: returns Unix seconds.
+        administration: transactions that look across customers; None where the server has no such
+            role.
         threads: signs; RSA lets go of the interpreter lock.
     """
 
@@ -50,10 +52,15 @@ class Context:
     threads: ThreadPoolExecutor
     metrics: Metrics = field(default_factory=Metrics)
     ingest_gate: Gate = field(default_factory=Gate)
+    administration: Database | None = None
 
     def now(self) -> int:
         """Return Unix seconds."""
         return int(self.clock())
+
+    def orphaned(self, key_id: str | None) -> bool:
+        """Tell whether a document was signed by a key that is in the set no more."""
+        return key_id is not None and key_id not in self.keyring.public
 
     async def in_threads(self, work: Callable[[A], T], items: Iterable[A]) -> list[T]:
         """Run ``work`` on each item off the event loop; results in the order of the items."""

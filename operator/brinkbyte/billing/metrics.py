@@ -19,6 +19,11 @@ class Metrics:
     requests: Histogram = field(init=False)
     key_set_end: Gauge = field(init=False)
     ledger_end: Gauge = field(init=False)
+    clone_alarms: Counter = field(init=False)
+    clone_alarms_open: Gauge = field(init=False)
+    key_set_number: Gauge = field(init=False)
+    key_set_instances: Gauge = field(init=False)
+    old_key_needed: Gauge = field(init=False)
 
     def __post_init__(self) -> None:
         """Register everything."""
@@ -56,6 +61,37 @@ class Metrics:
                 "brinkbyte_billing_ledger_partitions_end_seconds",
                 "Unix time at which the prepared ledger partitions end; run `billing migrate` "
                 "before it comes near",
+                registry=self.registry,
+            ),
+            "clone_alarms": Counter(
+                "brinkbyte_billing_clone_alarms",
+                "Alarms that an instance seems to run twice, by reason",
+                ["reason"],
+                registry=self.registry,
+            ),
+            # The rest looks across customers: it is set only where the administration is.
+            "clone_alarms_open": Gauge(
+                "brinkbyte_billing_clone_alarms_open",
+                "Clone alarms that nobody has acknowledged, by reason",
+                ["reason"],
+                registry=self.registry,
+            ),
+            "key_set_number": Gauge(
+                "brinkbyte_billing_key_set_number",
+                "Number of the key set, and of the one that the newest keys came with",
+                ["what"],
+                registry=self.registry,
+            ),
+            "key_set_instances": Gauge(
+                "brinkbyte_billing_key_set_instances",
+                "Live instances by whether they have seen the newest keys: seen, lacking, or "
+                "lacking and offline",
+                ["state"],
+                registry=self.registry,
+            ),
+            "old_key_needed": Gauge(
+                "brinkbyte_billing_old_key_needed_instances",
+                "Live instances that need a retired signing key",
                 registry=self.registry,
             ),
         }

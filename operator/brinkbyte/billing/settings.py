@@ -50,6 +50,8 @@ class ServerSettings(SecretSettings):
 
     Attributes:
         database_url: DSN of the role ``brinkbyte_api``.
+        admin_database_url: DSN of the role ``brinkbyte_admin``, for the endpoints and metrics of
+            the administration that look across customers; without it they are not served.
         pepper: key of the HMAC under which API secrets are stored; at least 16 characters.
         signing_keys_dir: ``<kind>.pem`` of each kind and the root-signed ``jwks.json``.
         catalog: version of the price list; the newest if unset.
@@ -61,7 +63,10 @@ class ServerSettings(SecretSettings):
         log_level: debug, info, warning or error.
     """
 
+    may_lack: ClassVar[frozenset[str]] = frozenset({"admin_database_url"})
+
     database_url: SecretStr
+    admin_database_url: SecretStr | None = None
     pepper: Annotated[SecretStr, Field(min_length=_MIN_PEPPER_LENGTH)]
     signing_keys_dir: Path
     catalog: str | None = None
@@ -79,10 +84,12 @@ class AdminSettings(SecretSettings):
     Attributes:
         admin_database_url: DSN of the role ``brinkbyte_admin``.
         pepper: as in :class:`ServerSettings`; only for commands that make secrets.
+        signing_keys_dir: as there, of which ``keys status`` reads the public files alone.
         catalog: version of the price list; the newest if unset.
     """
 
     admin_database_url: SecretStr
+    signing_keys_dir: Path | None = None
     pepper: Annotated[SecretStr, Field(min_length=_MIN_PEPPER_LENGTH)] | None = None
     catalog: str | None = None
 

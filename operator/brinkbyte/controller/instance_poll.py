@@ -9,12 +9,15 @@ from pydantic import ValidationError
 
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.queue import Key
+from brinkbyte.license.wire import CloneAlarm
 from brinkbyte.resources.state import InstanceState
 
 PERIOD_SECONDS: Final = 13.0
 """With its jitter: at most every 15 seconds."""
 REFERENCES_SECONDS: Final = 45.0
 """Secrets that users refer to carry no label of ours: they are read again this often."""
+ALARM_SECONDS: Final = 600
+"""How long an alarm counts that only an inventory was answered with; heartbeats come oftener."""
 _TIMEOUT: Final = httpx.Timeout(5.0)
 _FAILURES: Final = 2
 _HOUR: Final = 3600
@@ -89,7 +92,24 @@ def summary(memory: TenantMemory) -> tuple[object, ...]:
         reported is None,
         (reported or 0) // _HOUR,
         metering.oldest_unacknowledged_at,
+        state.clone_alarm,
     )
+
+
+def clone_alarm(memory: TenantMemory, now: int) -> CloneAlarm | None:
+    """Return the alarm that the newest inventory was answered with, unless it is old.
+
+    The instance is told every few minutes, the operator perhaps once an hour: of an alarm that was
+    acknowledged the instance hears first, and the next resync takes ours away.
+
+    Args:
+        memory: of the Tenant.
+        now: Unix seconds.
+    """
+    answer = memory.inventory.answer
+    if answer is None or (memory.state is not None and now - answer.server_time >= ALARM_SECONDS):
+        return None
+    return answer.clone_alarm
 
 
 def _wake(ctx: Context, key: Key, memory: TenantMemory, before: InstanceState | None) -> None:

@@ -179,7 +179,8 @@ async def _talk(
     if register:
         await enrollment.register_key(ctx, identity)
     client = enrollment.billing_client(ctx, identity)
-    return request, wanted, await inventory.send(client, request)
+    located = request.model_copy(update={"cluster_fingerprint": await ctx.cluster_fingerprint()})
+    return request, wanted, await inventory.send(client, located)
 
 
 async def write_guarded(
@@ -205,7 +206,7 @@ async def write_guarded(
 
 def _uses(memory: TenantMemory) -> tuple[object, ...]:
     answer = memory.inventory.answer
-    return (answer.device_use, answer.camera_use) if answer is not None else ()
+    return (answer.device_use, answer.camera_use, answer.clone_alarm) if answer is not None else ()
 
 
 async def _failed(

@@ -115,8 +115,8 @@ class Pass:
         if first is not None and first is not member:
             reason, message = (
                 Reason.CAMERA_CONFLICT,
-                f"spec.cameraId {member.camera_id} is CameraLicense {first.name}'s: delete one "
-                "of the two",
+                f"spec.cameraId {member.camera_id} is CameraLicense {first.name}'s, on EdgeDevice "
+                f"{first.device}: the older of two has it. Delete one",
             )
         elif device is not None and device.blocked is not None:
             reason, message = (

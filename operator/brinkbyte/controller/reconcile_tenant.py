@@ -389,6 +389,7 @@ async def _observe(
         asked=memory.asked,
         state=memory.state,
         state_error=memory.state_error,
+        clone_alarm=instance_poll.clone_alarm(memory, ctx.now),
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from brinkbyte.controller.documents import RENEWAL_SECONDS, Documents
 from brinkbyte.kit.errors import BrinkByteError, PermanentError, TemporaryError
 from brinkbyte.license.modes import LicenseMode, ModeDecision, decide_mode
-from brinkbyte.license.wire import Use
+from brinkbyte.license.wire import CloneAlarm, Use
 from brinkbyte.resources.common import UsedOfLimit
 from brinkbyte.resources.conditions import (
     Condition,
@@ -68,6 +68,8 @@ class TenantView:
         asked: whether the instance was asked since the operator started.
         state: what it said.
         state_error: why it says nothing.
+        clone_alarm: what the billing API answered an inventory, while that tells more than the
+            instance does.
     """
 
     tenant: Tenant
@@ -87,6 +89,7 @@ class TenantView:
     asked: bool = False
     state: InstanceState | None = None
     state_error: str = ""
+    clone_alarm: CloneAlarm | None = None
 
 
 def moment(seconds: int) -> datetime:
@@ -163,6 +166,12 @@ def _license_valid(view: TenantView, mode: ModeDecision) -> Seen:
     if view.error is not None:
         _, reason, message = of_error(view.error)
         return Seen(True, reason, f"The license is valid until {until}. {message}")
+    alarm = (view.state.clone_alarm if view.state is not None else None) or view.clone_alarm
+    if alarm is not None:
+        # Shown, and never more than that: the license goes on.
+        return Seen(
+            True, Reason.CLONE_SUSPECTED, f"The license is valid until {until}. {alarm.message}"
+        )
     if mode.mode is LicenseMode.ACTIVE and view.development_root:
         return Seen(
             True,

@@ -134,7 +134,14 @@ async def open_instance(
                 triton,
                 places=settings.database_pool_size // 2,
             ),
-            views=Views(pool, license_service, credentials, loader, catalog),
+            views=Views(
+                pool,
+                license_service,
+                credentials,
+                loader,
+                catalog,
+                clone_alarm=lambda: billing.clone_alarm,
+            ),
             metrics=metrics,
         )
         metrics.registry.register(StateCollector(instance))

@@ -20,6 +20,19 @@ Count = Annotated[int, Field(ge=0, le=10**9)]
 CredentialHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class CloneAlarm(OpenWireModel):
+    """Two copies of one instance seem to run. Its license goes on; somebody has to look.
+
+    ``reason`` is TwoClusters or TwoEpochs; the parties are cluster fingerprints or epochs.
+    """
+
+    reason: Identifier
+    message: Text
+    since: UnixTime
+    first_party: Text
+    second_party: Text
+
+
 class EnrollmentRequest(WireModel):
     """``POST /api/v1/enrollments`` (no credential; the one-time token is one).
 
@@ -112,6 +125,9 @@ class InventoryRequest(WireModel):
 
     base_revision: Sequence | None = None
     held: Held = Held()
+    cluster_fingerprint: Identifier | None = Field(
+        None, description="as in enrollment: of the cluster that this is sent from"
+    )
     devices: Annotated[tuple[InventoryDevice, ...], Field(max_length=10_000)] = ()
     cameras: Annotated[tuple[InventoryCamera, ...], Field(max_length=20_000)] = ()
     removed_devices: Annotated[tuple[Identifier, ...], Field(max_length=10_000)] = ()
@@ -178,6 +194,7 @@ class InventoryAnswer(Tokens):
     device_use: Use
     camera_use: Use
     refresh_after: Annotated[int, Field(ge=1, le=604_800)] = 3600
+    clone_alarm: CloneAlarm | None = None
 
 
 class Heartbeat(WireModel):
@@ -196,6 +213,7 @@ class HeartbeatAnswer(OpenWireModel):
 
     server_time: UnixTime
     refresh: bool = Field(False, description="something newer is waiting: ask for tokens now")
+    clone_alarm: CloneAlarm | None = None
 
 
 class ValidateRequest(WireModel):

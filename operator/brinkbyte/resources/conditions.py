@@ -106,6 +106,7 @@ class Reason(StrEnum):
     TRIAL_ENDED = "TrialEnded"
     SUBSCRIPTION_INACTIVE = "SubscriptionInactive"
     NOT_IN_BUNDLE = "NotInBundle"
+    CLONE_SUSPECTED = "CloneSuspected"
     INSTANCE_EXISTS = "InstanceExists"
     CUSTOMER_MISMATCH = "CustomerMismatch"
     ENROLLMENT_SECRET_MISSING = "EnrollmentSecretMissing"  # noqa: S105 - a reason

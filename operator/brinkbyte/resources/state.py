@@ -11,7 +11,7 @@ from pydantic import Field
 from brinkbyte.kit.model import OpenWireModel
 from brinkbyte.license.claims import Identifier, UnixTime
 from brinkbyte.license.modes import LicenseMode
-from brinkbyte.license.wire import Count, CredentialHash, Use
+from brinkbyte.license.wire import CloneAlarm, Count, CredentialHash, Use
 
 
 class DeviceCredential(OpenWireModel):
@@ -76,3 +76,4 @@ class InstanceState(OpenWireModel):
     camera_use: Use
     metering: MeteringState
     triton: TritonState
+    clone_alarm: CloneAlarm | None = None

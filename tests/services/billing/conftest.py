@@ -14,9 +14,11 @@ import httpx
 import psycopg
 import pytest
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from brinkbyte.billing.admin import Admin
 from brinkbyte.billing.app import create_app
+from brinkbyte.billing.cli import app as billing_cli
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers.schemas import CustomerCreate
 from brinkbyte.billing.db import Database
@@ -150,6 +152,9 @@ async def billing(
     clock = Clock()
     settings = ServerSettings(
         database_url=SecretStr(postgres_server.dsn(database, user=API, password=PASSWORDS[API])),
+        admin_database_url=SecretStr(
+            postgres_server.dsn(database, user=ADMIN, password=PASSWORDS[ADMIN])
+        ),
         pepper=SecretStr(PEPPER),
         signing_keys_dir=tmp_path / "keys",
         pool_size=4,
@@ -166,3 +171,37 @@ async def acme(billing: Billing) -> Site:
     """The enrolled instance of the customer acme on the default terms."""
     await billing.customer(CUSTOMER, DEFAULT_TERMS)
     return await billing.site()
+
+
+@pytest.fixture
+async def vendor(billing: Billing) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with a credential of the vendor's own."""
+    async with billing.admin() as admin:
+        credential = await admin.create_operator("tests")
+    billing.http.headers["authorization"] = f"Bearer {credential}"
+    return billing.http
+
+
+@pytest.fixture
+def run(
+    postgres_server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Any:
+    """Run ``brinkbyte billing ...`` and return what it printed."""
+    monkeypatch.setenv(
+        "BRINKBYTE_ADMIN_DATABASE_URL",
+        postgres_server.dsn(database, user=ADMIN, password=PASSWORDS[ADMIN]),
+    )
+    monkeypatch.setenv("BRINKBYTE_MIGRATION_DATABASE_URL", postgres_server.dsn(database))
+    pepper = tmp_path / "pepper"
+    pepper.write_text(PEPPER + "\n")
+    monkeypatch.setenv("BRINKBYTE_PEPPER_FILE", str(pepper))
+    runner = CliRunner()
+
+    def call(*arguments: str, fails: bool = False) -> str:
+        result = runner.invoke(billing_cli, list(arguments))
+        assert (result.exit_code != 0) == fails, result.output
+        if fails:
+            assert "Traceback" not in result.output
+        return result.output
+
+    return call

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import re
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from typer.testing import CliRunner
 
-from brinkbyte.billing.cli import app
-from brinkbyte.billing.migrate import ADMIN
 from brinkbyte.license.claims import LicenseClaims
 from brinkbyte.license.tokens import verify
 from services.billing.conftest import Billing
@@ -22,20 +18,10 @@ from services.billing.site import Site, camera, device, reason
 from support.billing import (
     CUSTOMER,
     DEFAULT_TERMS,
-    PASSWORDS,
-    PEPPER,
     new_billing_api,
     remove_billing_api,
 )
 from support.postgres import PostgresServer
-
-
-@pytest.fixture
-async def vendor(billing: Billing) -> AsyncIterator[httpx.AsyncClient]:
-    async with billing.admin() as admin:
-        credential = await admin.create_operator("tests")
-    billing.http.headers["authorization"] = f"Bearer {credential}"
-    return billing.http
 
 
 async def test_customer_and_subscription_are_made_over_http(
@@ -199,30 +185,6 @@ async def test_revoked_operator_credential_opens_nothing(
 # The command line.
 
 CREATE = ("admin", "customer", "create", "--id", "acme", "--name", "Acme")
-
-
-@pytest.fixture
-def run(
-    postgres_server: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Any:
-    monkeypatch.setenv(
-        "BRINKBYTE_ADMIN_DATABASE_URL",
-        postgres_server.dsn(database, user=ADMIN, password=PASSWORDS[ADMIN]),
-    )
-    monkeypatch.setenv("BRINKBYTE_MIGRATION_DATABASE_URL", postgres_server.dsn(database))
-    pepper = tmp_path / "pepper"
-    pepper.write_text(PEPPER + "\n")
-    monkeypatch.setenv("BRINKBYTE_PEPPER_FILE", str(pepper))
-    runner = CliRunner()
-
-    def call(*arguments: str, fails: bool = False) -> str:
-        result = runner.invoke(app, list(arguments))
-        assert (result.exit_code != 0) == fails, result.output
-        if fails:
-            assert "Traceback" not in result.output
-        return result.output
-
-    return call
 
 
 def test_customer_from_nothing_to_cost(run: Any, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def run(
         cameras,
         list(held.seats.values()),
         list(held.slots.values()),
+        held.trials,
         what or bought(),
         now=now,
         new_seat_id=lambda: f"s{next(_ids)}",
@@ -107,6 +108,11 @@ def check(result: Allocation, what: Bought, cameras: list[Camera], now: int) -> 
         else:
             assert decision.message
     assert all(seat.camera_id in {c.camera_id for c in cameras} for seat in live)
+    assert all(
+        seat.until is not None and seat.until <= result.trials[seat.camera_id]
+        for seat in live
+        if seat.mode is CameraMode.TRIAL
+    )
     trial = {s.camera_id for s in live if s.mode is CameraMode.TRIAL}
     slots = [slot.camera_id for slot in result.slots.values() if slot.camera_id]
     assert len(slots) == len(set(slots))
@@ -160,8 +166,12 @@ def test_never_more_than_bought_whatever_happens(
     state, now = Allocation(), NOW
     for cameras, what, step in history:
         now += step
+        tried = dict(state.trials)
         state = run(cameras, state, what, now=now)
         check(state, what, cameras, now)
+        # A trial that has begun is never longer, nor another one.
+        assert state.trials.items() >= tried.items()
+        assert all(until == now + 90 * DAY for c, until in state.trials.items() if c not in tried)
         # Who loses a seat may lose a conflict with it: that is settled one call later.
         settled = run(cameras, state, what, now=now)
         again = run(cameras, settled, what, now=now)
@@ -216,6 +226,20 @@ def test_running_trial_slot_that_ends_first_is_used_first() -> None:
     before = Allocation(slots={slot.slot: slot for slot in slots})
     after = run([camera(0, mode=CameraMode.TRIAL)], before)
     assert after.seats["cam0"].until == NOW + 5 * DAY
+
+
+@pytest.mark.parametrize("name", ["c0", "renamed"])
+def test_a_camera_that_was_tried_gets_no_second_trial(name: str) -> None:
+    again = camera(0, mode=CameraMode.TRIAL, name=name, uid=f"u-{name}")
+    before = run([camera(0, mode=CameraMode.TRIAL)])
+    gone = run([], before, now=NOW + 60 * DAY)
+    # Both seats are free by now, one of them never used.
+    late = run([again], gone, now=NOW + 90 * DAY)
+    assert late.camera_decisions[name].reason == "TrialEnded"
+    back = run([again], gone, now=NOW + 90 * DAY - 1)
+    assert back.seats["cam0"].until == NOW + 90 * DAY
+    other = run([again, camera(1, mode=CameraMode.TRIAL)], gone, now=NOW + 90 * DAY)
+    assert other.camera_decisions["c1"].accepted
 
 
 def test_seat_moves_only_to_a_registered_device() -> None:

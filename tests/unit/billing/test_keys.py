@@ -216,6 +216,26 @@ def test_set_signed_offline_is_taken_in_only_if_it_fits(root: Path, keys: Path) 
     assert ring_of(keys).number == 7
 
 
+def test_set_signed_offline_that_lacks_keys_in_use_is_refused(root: Path, keys: Path) -> None:
+    pem, roots = (root / "root.pem").read_bytes(), (root / "roots.json").read_bytes()
+    old = kids(keys)
+    make_signing_keys(keys, pem, now=NOW)
+    public = json.loads((keys / "jwks.json").read_text())["keys"]
+    fewer = [key for key in public if key["kid"] not in old]
+
+    def take(number: int, now: int, **how: bool) -> int:
+        document = sign_public_keys(pem, fewer, number=number, now=NOW)
+        return import_key_set(keys, json.dumps(document).encode(), roots, now=now, **how)
+
+    with pytest.raises(KeyDirectoryError, match="lacks 5 keys"):
+        take(7, NOW + DAY)
+    assert old < kids(keys)
+    assert take(7, NOW + RETIRED_SECONDS) == 7
+    make_signing_keys(keys, pem, now=NOW + RETIRED_SECONDS)
+    fewer = json.loads((keys / "jwks.json").read_text())["keys"][:5]
+    assert take(9, NOW + RETIRED_SECONDS, force=True) == 9
+
+
 @pytest.mark.parametrize(
     ("name", "content", "named"),
     [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from brinkbyte.controller.documents import Documents
+from brinkbyte.controller.events import transitions
 from brinkbyte.controller.status import (
     Seen,
     TenantView,
@@ -16,7 +17,7 @@ from brinkbyte.controller.status import (
     worth_writing,
 )
 from brinkbyte.kit.errors import BrinkByteError, PermanentError, TemporaryError
-from brinkbyte.license.wire import Use
+from brinkbyte.license.wire import CloneAlarm, Use
 from brinkbyte.resources.conditions import TENANT_CONDITIONS, ConditionType
 from brinkbyte.resources.defaults import resolve
 from brinkbyte.resources.state import InstanceState
@@ -311,3 +312,41 @@ def test_a_running_workload_is_ready_whatever_its_old_pods_say() -> None:
     live = {"spec": {"replicas": 2}, "status": {"readyReplicas": 1}}
     assert workload_seen("x", live, []).ready is True
     assert workload_seen("x", None, []).ready is None
+
+
+ALARM = {
+    "reason": "TwoClusters",
+    "message": "in use in two clusters, a and b",
+    "since": NOW,
+    "firstParty": "a",
+    "secondParty": "b",
+}
+
+
+def test_a_suspected_clone_is_shown_while_the_license_goes_on() -> None:
+    alarm = CloneAlarm.model_validate(ALARM)
+    told = state().model_copy(update={"clone_alarm": alarm})
+    for parts in (
+        {"state": told},
+        {"state": None, "clone_alarm": alarm},
+        # Our own inventory was told, the instance's next heartbeat will be.
+        {"state": state(), "clone_alarm": alarm},
+    ):
+        status = tenant_status(view(**parts))
+        found = {each.type: each for each in status.conditions}["LicenseValid"]
+        assert (found.status, found.reason) == ("True", "CloneSuspected")
+        assert "two clusters, a and b" in found.message
+    assert words(view(state=told))["Ready"] == ("True", "Available")
+    # It is what `kubectl get` says, and a Warning.
+    status = tenant_status(view(state=told))
+    assert status.headline is not None
+    assert status.headline.reason == "CloneSuspected"
+    (event,) = transitions(tenant_status(view()).conditions, status.conditions)
+    assert event[:3] == ("Warning", "LicenseValid", "CloneSuspected")
+
+
+def test_a_license_that_has_ended_says_so_before_anything_about_a_clone() -> None:
+    alarm = CloneAlarm.model_validate(ALARM)
+    ended = Documents(license=license_claims(iat=NOW - 99 * DAY, exp=NOW - 20 * DAY))
+    told = state().model_copy(update={"clone_alarm": alarm})
+    assert words(view(state=told, documents=ended))["LicenseValid"][1] == "LicenseExpired"

@@ -84,6 +84,16 @@ async def create_in(
     if request.flags is not None:
         flags = request.flags.model_dump(by_alias=False)
         await repository.set_flags(connection, request.customer_id, flags, moment)
+        if not created and row["flags"] != flags:
+            await audit.record(
+                connection,
+                request.customer_id,
+                now=now,
+                actor=actor,
+                action="flags.set",
+                subject=request.customer_id,
+                details={"from": row["flags"], "to": flags},
+            )
         row = {**row, "flags": flags}
     if created:
         await audit.record(

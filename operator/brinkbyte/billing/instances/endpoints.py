@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from brinkbyte.billing.auth import InstanceCaller, Scope, instance_caller
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.http import described_body, json_body
-from brinkbyte.billing.instances import service
+from brinkbyte.billing.instances import heartbeats, service
 from brinkbyte.license.wire import (
     CredentialRotation,
     Enrollment,
@@ -64,4 +64,4 @@ async def heartbeat(
     request: Annotated[Heartbeat, Depends(json_body(Heartbeat))],
 ) -> HeartbeatAnswer:
     """Take in a sign of life."""
-    return await service.heartbeat(context, caller, request)
+    return await heartbeats.heartbeat(context, caller, request)

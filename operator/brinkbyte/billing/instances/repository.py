@@ -265,13 +265,12 @@ async def heartbeat(
     """Store what the instance told about itself."""
     await connection.execute(
         "UPDATE instances SET last_seen_at = %s, seen_version = %s, seen_fingerprint = %s, "
-        "seen_key_set_number = %s, seen_license_sequence = %s, devices_online = %s, backlog = %s "
+        "seen_license_sequence = %s, devices_online = %s, backlog = %s "
         "WHERE tenant_id = %s AND instance_id = %s",
         [
             now,
             beat.version,
             beat.cluster_fingerprint,
-            beat.key_set_number,
             beat.license_sequence,
             beat.devices_online,
             beat.backlog,

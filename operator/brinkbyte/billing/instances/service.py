@@ -1,4 +1,4 @@
-"""Rules of enrollment, credentials, key pairs, heartbeats and the end of an instance."""
+"""Rules of enrollment, credentials, key pairs and the end of an instance."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from brinkbyte.billing.auth import (
     find_credential,
     scope_names,
 )
+from brinkbyte.billing.clones import repository as clone_rows
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.devices import repository as device_rows
 from brinkbyte.billing.instances import repository
 from brinkbyte.billing.licenses import repository as license_rows
-from brinkbyte.billing.licenses import service as licenses
 from brinkbyte.billing.licenses.holdings import SeatChange
 from brinkbyte.kit.errors import PermanentError
 from brinkbyte.kit.failpoints import failpoint
@@ -37,9 +37,6 @@ from brinkbyte.license.wire import (
     CredentialRotation,
     Enrollment,
     EnrollmentRequest,
-    Heartbeat,
-    HeartbeatAnswer,
-    Held,
     InstanceKeyRequest,
 )
 
@@ -210,6 +207,9 @@ async def _redeem(  # noqa: PLR0917 - private, called once
         )
     instance_id = f"inst-{uuid4()}"
     await repository.insert(connection, tenant_id, instance_id, request, now)
+    await clone_rows.see_cluster(
+        connection, tenant_id, instance_id, request.cluster_fingerprint, now
+    )
     await repository.use_enrollment(
         connection,
         tenant_id,
@@ -389,7 +389,8 @@ async def free_instance(
         connection,
         tenant_id,
         [SeatChange("freed", s, reason) for s in seats.values() if s.held_until is None],
-        now,
+        actor=actor,
+        now=now,
     )
     await license_rows.remove_seats(connection, tenant_id, seats)
     cameras = await license_rows.declared_cameras(connection, tenant_id)
@@ -406,14 +407,3 @@ async def free_instance(
         details={"reason": reason, "seats": len(seats), "devices": len(devices)},
     )
     return True
-
-
-async def heartbeat(context: Context, caller: InstanceCaller, beat: Heartbeat) -> HeartbeatAnswer:
-    """Store what the instance tells and say whether something newer is waiting."""
-    now = context.now()
-    context.keyring.refresh()
-    async with context.database.tenant(caller.tenant_id) as connection:
-        await repository.heartbeat(connection, caller.tenant_id, caller.instance_id, beat, _at(now))
-    held = Held(license_sequence=beat.license_sequence, key_set_number=beat.key_set_number)
-    waiting = await licenses.license_waiting(context, caller, held)
-    return HeartbeatAnswer(server_time=now, refresh=waiting)

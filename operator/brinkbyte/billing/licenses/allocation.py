@@ -8,7 +8,7 @@ seat waits 10 minutes for the same camera and meanwhile counts as used.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -32,11 +32,12 @@ from brinkbyte.license.modes import UPGRADE_URL
 HOLD_SECONDS: Final = 600
 
 
-def allocate(
+def allocate(  # noqa: PLR0917 - the five sets of which each is what it is
     devices: Iterable[Device],
     cameras: Sequence[Camera],
     seats: Iterable[HeldSeat],
     slots: Iterable[TrialSlot],
+    trials: Mapping[str, int],
     bought: Bought,
     *,
     now: int,
@@ -49,11 +50,13 @@ def allocate(
         cameras: all declared cameras.
         seats: all seats that are held or wait.
         slots: trial seats that were ever started.
+        trials: until when each camera that was ever tried may be, Unix seconds.
         bought: what may be held.
         now: Unix seconds.
         new_seat_id: makes the id of a new seat.
     """
     result = register_devices(devices, bought, now=now)
+    result.trials = dict(trials)
     return _Cameras(result, cameras, seats, slots, bought, now, new_seat_id).run()
 
 
@@ -239,7 +242,11 @@ class _Cameras:
             self.result.seats[seat.camera_id] = seat
         self.result.camera_decisions[camera.name] = decision or ISSUED
         if seat.hardware_id != before.hardware_id:
-            self.result.history.append(SeatChange("moved", seat, f"from {before.hardware_id}"))
+            self.result.history.append(
+                SeatChange(
+                    "moved", seat, f"from {before.hardware_id}", moved_from=before.hardware_id
+                )
+            )
         if (seat.mode, seat.packs) != (before.mode, before.packs):
             self.result.history.append(SeatChange("changed", seat))
 
@@ -301,7 +308,7 @@ class _Cameras:
 
     def _refuse_seat(self, camera: Camera) -> Decision | None:
         if camera.mode is CameraMode.TRIAL:
-            if self.bought.trial_seats and self._all_slots_ended():
+            if self._tried(camera) or (self.bought.trial_seats and self._all_slots_ended()):
                 return self._trial_ended()
             if self._free_slot(camera) is None:
                 return self._no_seat(camera.mode)
@@ -332,7 +339,11 @@ class _Cameras:
             f"the camera trial has ended; set mode to base, or buy seats at {UPGRADE_URL}",
         )
 
-    # Trial slots.
+    # Trials: two seats with a time each, and every camera once.
+
+    def _tried(self, camera: Camera) -> bool:
+        """Whether the camera's one trial is over, whatever its resource was called then."""
+        return self.result.trials.get(camera.camera_id, self.now + 1) <= self.now
 
     def _slots(self) -> list[TrialSlot]:
         return [s for s in self.result.slots.values() if s.slot < self.bought.trial_seats]
@@ -362,11 +373,11 @@ class _Cameras:
         if number is None:
             raise AssertionError("a trial seat was granted without a slot")
         slot = self.result.slots.get(number)
+        end = self.now + (self.bought.trial_days or 0) * 86_400
         if slot is None:
-            end = self.now + (self.bought.trial_days or 0) * 86_400
             slot = TrialSlot(number, self.now, end, camera.camera_id)
         self.result.slots[number] = replace(slot, camera_id=camera.camera_id)
-        return slot.until
+        return min(slot.until, self.result.trials.setdefault(camera.camera_id, end))
 
     def _release_slots(self) -> None:
         for number, slot in self.result.slots.items():

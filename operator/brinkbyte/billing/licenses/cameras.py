@@ -10,7 +10,7 @@ from brinkbyte.billing.licenses import documents, issue, repository
 from brinkbyte.billing.licenses.holdings import Allocation, Bought, Camera
 from brinkbyte.billing.licenses.issue import Customer, Issued
 from brinkbyte.billing.licenses.repository import CameraToken
-from brinkbyte.license.claims import Grant
+from brinkbyte.license.claims import Grant, TokenKind
 
 
 class CameraIssuer:
@@ -64,7 +64,8 @@ class CameraIssuer:
                 <= int(clock * documents.MICROSECOND)
             )
             grace = self._customer.standing.grace_seconds
-            if issue.must_issue(stored, wanted, end, now, grace=grace) or (behind and end > now):
+            stale = issue.must_issue(stored, wanted, end, now, grace=grace)
+            if stale or self._context.orphaned(before.key_id) or (behind and end > now):
                 hashes[seat.camera_id] = wanted
                 claims.append(
                     issue.camera_claims(
@@ -80,7 +81,13 @@ class CameraIssuer:
             return set()
         signed = await documents.sign_all(self._context, claims)
         made = {
-            c.camera_id: CameraToken(c.camera_sequence, hashes[c.camera_id], c.exp, token)
+            c.camera_id: CameraToken(
+                c.camera_sequence,
+                hashes[c.camera_id],
+                c.exp,
+                token,
+                self._context.keyring.key(TokenKind.CAMERA).kid,
+            )
             for c, token in zip(claims, signed, strict=True)
         }
         await repository.save_camera_tokens(connection, self._customer.tenant_id, made)

@@ -106,7 +106,9 @@ def stale_documents(
         before = stored.get(kind, Issued())
         behind = before.sequence < held_sequence <= int(clock * MICROSECOND)
         grace = customer.standing.grace_seconds
-        stale = issue.must_issue(before, content, claims.exp, now, grace=grace)
+        stale = issue.must_issue(before, content, claims.exp, now, grace=grace) or context.orphaned(
+            before.key_id
+        )
         if stale or (behind and claims.exp > now):
             sequence = issue.next_sequence(before.sequence, clock)
             same = before.content_hash == content
@@ -189,7 +191,12 @@ async def issue_documents(
     tokens = await sign_all(context, (item.claims for item in wanted))
     made = {
         item.kind: Issued(
-            item.sequence, item.content_sequence, item.content_hash, item.claims.exp, token
+            item.sequence,
+            item.content_sequence,
+            item.content_hash,
+            item.claims.exp,
+            token,
+            context.keyring.key(item.kind).kid,
         )
         for item, token in zip(wanted, tokens, strict=True)
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import JSONResponse
 
 from brinkbyte.billing.auth import InstanceCaller, Scope, instance_caller
 from brinkbyte.billing.context import Context, get_context
@@ -22,6 +23,7 @@ from brinkbyte.license.wire import (
 )
 
 router = APIRouter(prefix="/api/v1", tags=["licenses"])
+well_known = APIRouter(prefix="/.well-known", tags=["licenses"])
 Server = Annotated[Context, Depends(get_context)]
 _MAX_SEQUENCE = 2**53 - 1
 _Number = Annotated[int, Query(ge=0, le=_MAX_SEQUENCE)]
@@ -46,6 +48,17 @@ async def keys(context: Server) -> dict[str, Any]:
     """Return the root-signed key set."""
     context.keyring.refresh()
     return context.keyring.document
+
+
+@well_known.get("/jwks.json")
+async def jwks(context: Server) -> JSONResponse:
+    """Return the public keys as a plain JWKS (RFC 7517), for tools that know no root signature."""
+    context.keyring.refresh()
+    return JSONResponse(
+        {"keys": context.keyring.document["keys"]},
+        media_type="application/jwk-set+json",
+        headers={"Cache-Control": "public, max-age=300"},
+    )
 
 
 @router.put(

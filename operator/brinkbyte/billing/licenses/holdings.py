@@ -129,11 +129,12 @@ Action = Literal["taken", "retaken", "moved", "changed", "freed"]
 
 @dataclass(frozen=True)
 class SeatChange:
-    """One line of the seat history."""
+    """One line of the seat history; ``moved_from``: the device that a seat was on before."""
 
     action: Action
     seat: HeldSeat
     reason: str = ""
+    moved_from: str | None = None
 
 
 @dataclass
@@ -145,6 +146,7 @@ class Allocation:
         device_decisions: by resource name.
         camera_decisions: by resource name.
         seats: by camera id, free ones that wait included.
+        trials: Unix seconds until which a camera may be tried, by camera id; for ever one trial.
     """
 
     devices: dict[str, Device] = field(default_factory=dict)
@@ -152,6 +154,7 @@ class Allocation:
     camera_decisions: dict[str, Decision] = field(default_factory=dict)
     seats: dict[str, HeldSeat] = field(default_factory=dict)
     slots: dict[int, TrialSlot] = field(default_factory=dict)
+    trials: dict[str, int] = field(default_factory=dict)
     history: list[SeatChange] = field(default_factory=list)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from brinkbyte.billing.auth import InstanceCaller
+from brinkbyte.billing.clones import service as clones
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.db import Connection
 from brinkbyte.billing.instances import repository as instances
@@ -20,6 +21,7 @@ from brinkbyte.billing.licenses.holdings import (
 from brinkbyte.billing.licenses.issue import Issued
 from brinkbyte.billing.licenses.repository import CameraToken
 from brinkbyte.billing.licenses.settling import State, load_state, settle
+from brinkbyte.billing.rollout import service as rollout
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.claims import TokenKind
@@ -152,6 +154,9 @@ async def put_inventory(
             held,
             seats_sequence=issued.get(TokenKind.SEATS, Issued()).sequence,
         )
+        await rollout.note_held(connection, context, caller, request.held.key_set_number)
+        if request.cluster_fingerprint is not None:
+            await clones.note_cluster(connection, context, caller, request.cluster_fingerprint)
         revision = state.revision
         if settled.changed or fresh or revision == 0:
             revision = issue.next_sequence(state.revision, context.clock())
@@ -173,6 +178,7 @@ async def put_inventory(
             device_use=_device_use(outcome, bought),
             camera_use=Use(used=len(seats), limit=bought.base_seats + bought.trial_seats),
             refresh_after=issue.REFRESH_AFTER,
+            clone_alarm=await clones.open_alarm(connection, caller),
         )
         failpoint("inventory.before_commit")
     failpoint("inventory.committed")

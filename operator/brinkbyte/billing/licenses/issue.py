@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from brinkbyte.billing.licenses.holdings import HeldSeat
 from brinkbyte.billing.subscriptions.standing import Standing
-from brinkbyte.catalog import Catalog, Entitlements, grants
+from brinkbyte.catalog import Allowance, Catalog, Entitlements, grants
 from brinkbyte.kit.canonical import canonical_json
 from brinkbyte.license.claims import (
     ISSUER,
@@ -23,6 +23,7 @@ from brinkbyte.license.claims import (
     Grant,
     LicenseClaims,
     Limits,
+    QuotaRule,
     Revocation,
     RevocationsClaims,
     SeatsClaims,
@@ -68,13 +69,17 @@ class Customer:
 
 @dataclass(frozen=True)
 class Issued:
-    """What is stored of the newest document of a kind; ``sequence`` 0: none yet."""
+    """What is stored of the newest document of a kind; ``sequence`` 0: none yet.
+
+    ``key_id``: of the key that signed it; None where there is no token.
+    """
 
     sequence: int = 0
     content_sequence: int = 0
     content_hash: bytes = b""
     expires_at: int = 0
     token: str = ""
+    key_id: str | None = None
 
 
 def next_sequence(stored: int, now: float) -> int:
@@ -151,6 +156,20 @@ def grant_of(catalog: Catalog, packs: Iterable[str], *, base: bool) -> Grant:
     )
 
 
+def quota_rules(allowances: Mapping[str, Allowance]) -> dict[str, QuotaRule]:
+    """Return how each limited quota ends, by meter; an unlimited one has no end."""
+    return {
+        name: (
+            QuotaRule.OVERAGE
+            if allowance.overage is not None
+            # No cap listed: nothing beyond the allowance was ever offered.
+            else QuotaRule(allowance.cap or QuotaRule.HARD)
+        )
+        for name, allowance in sorted(allowances.items())
+        if allowance.included is not None
+    }
+
+
 def license_claims(
     catalog: Catalog, customer: Customer, *, now: int, sequence: int, revocations: int
 ) -> LicenseClaims:
@@ -182,7 +201,7 @@ def license_claims(
             max_dashboards=limits.max_dashboards,
         ),
         trial=Trial(is_active=standing.trialing, ends_at=standing.trial_ends_at),
-        subscription=Subscription(status=standing.status, current_period_end=period_end),
+        subscription=Subscription(status=standing.status_at(now), current_period_end=period_end),
         issued_at=now,
         expires_at=end,
         license_sequence=sequence,
@@ -193,6 +212,7 @@ def license_claims(
         tenant_packs=tuple(sorted(entitled.tenant_packs)),
         grant=grant_of(catalog, sorted(entitled.tenant_packs), base=False),
         quotas={name: a.included for name, a in sorted(entitled.allowances.items())},
+        quota_rules=quota_rules(entitled.allowances),
         cluster_fingerprint=customer.instance.cluster_fingerprint,
     )
 

@@ -1,8 +1,9 @@
 """Signing keys on disk: made here, signed by the offline root, read by the server.
 
 A directory holds ``<kind>.pem`` (private, one a kind), ``jwks.json`` (the root-signed key set) and
-``retired.json`` (since when a public key signs nothing any more). Rotation makes new private keys;
-an old public key stays in the set for as long as something it signed may be shown, see
+``retired.json`` (since when a public key signs nothing any more). Rotation makes new private keys,
+in steps (see :mod:`brinkbyte.billing.licenses.rotation`) or, with a key that got into wrong hands,
+at once; an old public key stays in the set for as long as something it signed may be shown, see
 :data:`RETIRED_SECONDS`.
 """
 
@@ -12,7 +13,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from pathlib import Path
 from typing import Any, Final
 
@@ -48,13 +49,22 @@ class KeyDirectoryError(PermanentError):
     """The signing keys cannot be used as they are."""
 
 
-def _write_private(path: Path, data: bytes) -> None:
+def _create_private(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
+def replace_private(path: Path, key: SigningKey) -> None:
+    """Write a private key that only its owner may read, in the place of what is there."""
+    staged = path.with_name(f"{path.name}.new")
+    staged.unlink(missing_ok=True)
+    _create_private(staged, key.to_pem())
+    staged.replace(path)
+
+
+def write_document(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file in one step."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
     temporary.replace(path)
@@ -77,9 +87,9 @@ def make_root(directory: Path, *, development: bool = False) -> Path:
         )
     roots = {ROOT_FILE: SigningKey.generate(bits=3072), SPARE_FILE: SigningKey.generate(bits=3072)}
     for name, root in roots.items():
-        _write_private(directory / name, root.to_pem())
+        _create_private(directory / name, root.to_pem())
     keys = [root.jwk.model_dump(mode="json") for root in roots.values()]
-    _write(directory / ROOTS_FILE, {"keys": keys, "development": development})
+    write_document(directory / ROOTS_FILE, {"keys": keys, "development": development})
     return directory / ROOTS_FILE
 
 
@@ -119,24 +129,34 @@ def make_signing_keys(
     if before is not None:
         retired = _retire(directory, before, now)
         public += [before.keys[kid] for kid in retired]
-    if len(public) > MAX_KEYS:
-        raise KeyDirectoryError(
-            f"the key set would hold {len(public)} keys, at most {MAX_KEYS} are accepted: keys "
-            f"retired less than {RETIRED_SECONDS // 86_400} days ago must stay; rotate later",
-            reason="TooManyKeys",
-        )
+    check_size(public)
     document = sign_key_set(SigningKey.from_pem(root_pem), public, number=chosen, now=now)
     for kind, key in made.items():
         staged = directory / f"{kind}.pem.new"
         staged.unlink(missing_ok=True)
-        _write_private(staged, key.to_pem())
+        _create_private(staged, key.to_pem())
     if before is not None:
-        _write(directory / RETIRED_FILE, retired)
+        write_document(directory / RETIRED_FILE, retired)
     # The set goes first: a reader of old private keys still finds their public halves in it.
-    _write(path, document)
+    write_document(path, document)
     for kind in made:
         (directory / f"{kind}.pem.new").replace(directory / f"{kind}.pem")
     return chosen
+
+
+def check_size(public: Sized) -> None:
+    """Refuse a set with more keys than verifiers accept.
+
+    Raises:
+        KeyDirectoryError: reason ``TooManyKeys``.
+    """
+    if len(public) > MAX_KEYS:
+        raise KeyDirectoryError(
+            f"the key set would hold {len(public)} keys, at most {MAX_KEYS} are accepted: keys "
+            f"retired less than {RETIRED_SECONDS // 86_400} days ago must stay; rotate later, or "
+            "see `keys retire`",
+            reason="TooManyKeys",
+        )
 
 
 def _retire(directory: Path, before: KeySet, now: int) -> dict[str, int]:
@@ -168,28 +188,53 @@ def sign_public_keys(
     )
 
 
-def import_key_set(directory: Path, document: bytes, roots: bytes, *, now: int) -> int:
+def import_key_set(
+    directory: Path, document: bytes, roots: bytes, *, now: int, force: bool = False
+) -> int:
     """Take in a key set that was signed offline; returns its number.
+
+    Args:
+        directory: of the signing keys.
+        document: the signed set.
+        roots: the release's ``roots.json``.
+        now: Unix seconds.
+        force: also one that lacks keys of which something may be in use.
 
     Raises:
         KeySetError: it is not signed by one of the roots, or has ended.
-        KeyDirectoryError: its number is not higher, or it lacks one of the keys in the directory.
+        KeyDirectoryError: its number is not higher, or it lacks one of the keys in the directory,
+            or one of which something may be in use.
     """
     verified = verify_key_set(document, load_roots(roots), now=now)
     path = directory / KEY_SET_FILE
-    if path.exists():
-        last = parse_key_set(path.read_bytes()).number
+    before = parse_key_set(path.read_bytes()) if path.exists() else None
+    if before is not None:
+        last = before.number
         if verified.number <= last:
             raise KeyDirectoryError(
                 f"the key set there has number {last}; this one has {verified.number}",
                 reason="NumberNotHigher",
             )
-    _check_complete(_read_private(directory), verified.keys)
-    _write(path, json.loads(document))
+    _check_complete(read_private(directory), verified.keys)
+    if before is not None and not force:
+        needed = _retire(directory, before, now).keys() - verified.keys.keys()
+        if needed:
+            raise KeyDirectoryError(
+                f"the key set lacks {len(needed)} keys of which something may be in use until "
+                f"{RETIRED_SECONDS // 86_400} days after they retired; sign it with them, or see "
+                "`keys status` and import it with --force",
+                reason="OldKeyNeeded",
+            )
+    write_document(path, json.loads(document))
     return verified.number
 
 
-def _read_private(directory: Path) -> dict[TokenKind, SigningKey]:
+def read_private(directory: Path) -> dict[TokenKind, SigningKey]:
+    """Return the private key of every kind.
+
+    Raises:
+        KeyDirectoryError: one is missing or malformed.
+    """
     found = {}
     for kind in sorted(VENDOR_KINDS):
         path = directory / f"{kind}.pem"
@@ -278,7 +323,7 @@ class KeyRing:
         return tuple(found)
 
     def _load(self) -> None:
-        private = _read_private(self.directory)
+        private = read_private(self.directory)
         path = self.directory / KEY_SET_FILE
         try:
             document = path.read_bytes()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from psycopg.types.json import Jsonb
 
-from brinkbyte.billing.db import Connection
+from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.licenses.holdings import Camera, HeldSeat, SeatChange, TrialSlot
 from brinkbyte.billing.licenses.issue import Issued
 from brinkbyte.kit.uuid7 import uuid7
@@ -35,6 +35,7 @@ class CameraToken:
     content_hash: bytes = b""
     expires_at: int = 0
     token: str | None = None
+    key_id: str | None = None
 
 
 async def declared_cameras(connection: Connection, tenant_id: str) -> list[Camera]:
@@ -101,7 +102,7 @@ async def seats(
     """Return seats and what is stored of their licenses, both by camera id."""
     cursor = await connection.execute(
         "SELECT camera_id, seat_id, request_name, hardware_id, mode, growth_packs, taken_at, "
-        "until, held_until, camera_sequence, content_hash, token_expires_at "
+        "until, held_until, camera_sequence, content_hash, token_expires_at, key_id "
         "FROM seats WHERE tenant_id = %s",
         [tenant_id],
     )
@@ -124,6 +125,7 @@ async def seats(
             row["camera_sequence"],
             bytes(row["content_hash"] or b""),
             _seconds(row["token_expires_at"]) or 0,
+            key_id=row["key_id"],
         )
     return held, tokens
 
@@ -204,6 +206,7 @@ async def save_seats(
         "taken_at = excluded.taken_at, until = excluded.until, held_until = excluded.held_until, "
         # A list without the seat was published: its license is never handed out again.
         "token = CASE WHEN excluded.held_until IS NULL THEN seats.token END, "
+        "key_id = CASE WHEN excluded.held_until IS NULL THEN seats.key_id END, "
         "content_hash = CASE WHEN excluded.held_until IS NULL THEN seats.content_hash END",
         [tenant_id, Jsonb(rows)],
     )
@@ -220,14 +223,16 @@ async def save_camera_tokens(
             "content_hash": token.content_hash.hex(),
             "token_expires_at": _text(token.expires_at),
             "token": token.token,
+            "key_id": token.key_id,
         }
         for camera_id, token in tokens.items()
     ]
     await connection.execute(
         "UPDATE seats s SET camera_sequence = r.camera_sequence, token = r.token, "
+        "key_id = r.key_id, "
         "content_hash = decode(r.content_hash, 'hex'), token_expires_at = r.token_expires_at "
         "FROM jsonb_to_recordset(%s) AS r (camera_id text, camera_sequence bigint, "
-        "content_hash text, token_expires_at timestamptz, token text) "
+        "content_hash text, token_expires_at timestamptz, token text, key_id text) "
         "WHERE s.tenant_id = %s AND s.camera_id = r.camera_id",
         [Jsonb(rows), tenant_id],
     )
@@ -264,9 +269,9 @@ async def save_trial_slots(
 
 
 async def add_history(
-    connection: Connection, tenant_id: str, changes: Iterable[SeatChange], now: int
+    connection: Connection, tenant_id: str, changes: Iterable[SeatChange], *, actor: str, now: int
 ) -> None:
-    """Append to the seat history."""
+    """Append to the seat history; ``actor`` as in the audit log."""
     rows = [
         {
             "id": str(uuid7()),
@@ -277,27 +282,52 @@ async def add_history(
             "mode": change.seat.mode.value,
             "growth_packs": list(change.seat.packs),
             "reason": change.reason,
+            "from_hardware_id": change.moved_from,
         }
         for change in changes
     ]
     await connection.execute(
-        "INSERT INTO seat_history (tenant_id, at, id, camera_id, seat_id, action, hardware_id, "
-        "mode, growth_packs, reason) "
-        "SELECT %s, %s, r.* FROM jsonb_to_recordset(%s) AS r (id uuid, camera_id text, "
+        "INSERT INTO seat_history (tenant_id, at, actor, id, camera_id, seat_id, action, "
+        "hardware_id, mode, growth_packs, reason, from_hardware_id) "
+        "SELECT %s, %s, %s, r.* FROM jsonb_to_recordset(%s) AS r (id uuid, camera_id text, "
         "seat_id text, action text, hardware_id text, mode text, growth_packs text[], "
-        "reason text)",
-        [tenant_id, _at(now), Jsonb(rows)],
+        "reason text, from_hardware_id text)",
+        [tenant_id, _at(now), actor, Jsonb(rows)],
     )
 
 
-async def history(connection: Connection, tenant_id: str, camera_id: str) -> list[dict[str, str]]:
-    """Return what happened to a camera's seat, oldest first."""
+async def history(
+    connection: Connection, tenant_id: str, camera_id: str | None = None
+) -> list[Row]:
+    """Return what happened to a camera's seat, or to all seats, oldest first."""
     cursor = await connection.execute(
-        "SELECT at, seat_id, action, hardware_id, mode, reason FROM seat_history "
-        "WHERE tenant_id = %s AND camera_id = %s ORDER BY id",
-        [tenant_id, camera_id],
+        "SELECT at, camera_id, seat_id, action, from_hardware_id, hardware_id, mode, "
+        "growth_packs, reason, actor FROM seat_history "
+        "WHERE tenant_id = %(tenant)s AND (camera_id = %(camera)s OR %(camera)s IS NULL) "
+        "ORDER BY at, id",
+        {"tenant": tenant_id, "camera": camera_id},
     )
-    return list(await cursor.fetchall())
+    return await cursor.fetchall()
+
+
+async def camera_trials(connection: Connection, tenant_id: str) -> dict[str, int]:
+    """Return until when each camera that was ever tried may be tried, Unix seconds."""
+    cursor = await connection.execute(
+        "SELECT camera_id, until FROM camera_trials WHERE tenant_id = %s", [tenant_id]
+    )
+    return {row["camera_id"]: int(row["until"].timestamp()) for row in await cursor.fetchall()}
+
+
+async def add_camera_trials(
+    connection: Connection, tenant_id: str, trials: Mapping[str, int], now: int
+) -> None:
+    """Note cameras that are tried from now on; one that was tried before keeps its time."""
+    for camera_id, until in trials.items():
+        await connection.execute(
+            "INSERT INTO camera_trials (tenant_id, camera_id, started_at, until) "
+            "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
+            [tenant_id, camera_id, _at(now), _at(until)],
+        )
 
 
 async def issued(
@@ -305,7 +335,7 @@ async def issued(
 ) -> dict[TokenKind, Issued]:
     """Return what is stored of the newest documents; no token if made for another instance."""
     cursor = await connection.execute(
-        "SELECT kind, sequence, content_sequence, content_hash, expires_at, "
+        "SELECT kind, sequence, content_sequence, content_hash, expires_at, key_id, "
         "CASE WHEN instance_id = %s THEN token ELSE '' END AS token "
         "FROM licenses WHERE tenant_id = %s",
         [instance_id, tenant_id],
@@ -317,6 +347,7 @@ async def issued(
             bytes(row["content_hash"]),
             int(row["expires_at"].timestamp()),
             row["token"],
+            row["key_id"],
         )
         for row in await cursor.fetchall()
     }
@@ -333,11 +364,12 @@ async def save_issued(
     for kind, document in documents.items():
         await connection.execute(
             "INSERT INTO licenses AS l (tenant_id, kind, instance_id, sequence, "
-            "content_sequence, content_hash, token, issued_at, expires_at) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) "
+            "content_sequence, content_hash, token, key_id, issued_at, expires_at) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) "
             "ON CONFLICT (tenant_id, kind) DO UPDATE SET instance_id = excluded.instance_id, "
             "sequence = excluded.sequence, content_sequence = excluded.content_sequence, "
             "content_hash = excluded.content_hash, token = excluded.token, "
+            "key_id = excluded.key_id, "
             "issued_at = excluded.issued_at, expires_at = excluded.expires_at "
             "WHERE l.sequence < excluded.sequence",
             [
@@ -348,6 +380,7 @@ async def save_issued(
                 document.content_sequence,
                 document.content_hash,
                 document.token,
+                document.key_id,
                 _at(now),
                 _at(document.expires_at),
             ],

@@ -12,6 +12,7 @@ from brinkbyte.billing.devices import repository as device_rows
 from brinkbyte.billing.licenses import documents, issue, repository, settling
 from brinkbyte.billing.licenses.issue import Customer, Issued
 from brinkbyte.billing.quotas import service as quotas
+from brinkbyte.billing.rollout import service as rollout
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.claims import Revocation, SubscriptionStatus, TokenKind
 from brinkbyte.license.modes import FULL_MODES, UPGRADE_URL, LicenseMode
@@ -27,6 +28,8 @@ from brinkbyte.license.wire import (
 
 async def current_tokens(context: Context, caller: InstanceCaller, held: Held) -> Tokens | None:
     """Return what is newer than the caller holds, None when nothing is."""
+    async with context.database.tenant(caller.tenant_id) as connection:
+        await rollout.note_held(connection, context, caller, held.key_set_number)
     documents_now = await current_documents(context, caller.tenant_id, caller.instance_id, held)
     members = documents.newer(context, documents_now, held)
     if all(member is None for member in members.values()):
@@ -98,7 +101,7 @@ def license_mode(customer: Customer, *, revoked: bool, now: int) -> LicenseMode:
     standing = customer.standing
     if revoked:
         return LicenseMode.REVOKED
-    if standing.status is SubscriptionStatus.SUSPENDED:
+    if standing.status_at(now) is SubscriptionStatus.SUSPENDED:
         return LicenseMode.SUSPENDED
     if standing.status is SubscriptionStatus.NONE:
         return LicenseMode.UNLICENSED

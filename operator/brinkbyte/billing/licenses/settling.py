@@ -102,11 +102,13 @@ async def settle(
     now, tenant_id = context.now(), customer.tenant_id
     bought = bought_of(context.catalog, customer, state.revocations, now=now)
     slots = await repository.trial_slots(connection, tenant_id)
+    trials = await repository.camera_trials(connection, tenant_id)
     outcome = allocate(
         devices.values(),
         list(cameras.values()),
         state.seats.values(),
         slots,
+        trials,
         bought,
         now=now,
         new_seat_id=lambda: f"seat-{uuid4()}",
@@ -121,6 +123,8 @@ async def settle(
     )  # fmt: skip
     if {slot.slot: slot for slot in slots} != outcome.slots:
         await repository.save_trial_slots(connection, tenant_id, outcome.slots.values())
+    begun = {camera: until for camera, until in outcome.trials.items() if camera not in trials}
+    await repository.add_camera_trials(connection, tenant_id, begun, now)
     basis = basis_of(bought)
     if basis != customer.instance.settled_for:
         await instances.set_settled(connection, tenant_id, customer.instance.instance_id, basis)
@@ -160,7 +164,7 @@ async def _save(
         skus = {seat.camera_id: skus_of(seat, bought) for seat in new_seats}
         await repository.save_seats(connection, tenant_id, new_seats, skus)
     if outcome.history:
-        await repository.add_history(connection, tenant_id, outcome.history, now)
+        await repository.add_history(connection, tenant_id, outcome.history, actor=actor, now=now)
     changes = {
         "devices": len(new_devices),
         "devicesRemoved": len(gone_devices),

@@ -62,14 +62,34 @@ async def update(
 ) -> None:
     """Change the customer's subscription."""
     await connection.execute(
-        "UPDATE subscriptions SET terms = %s, status = %s, trial_ends_at = %s, hard_end = %s, "
+        "UPDATE subscriptions SET terms = %s, status = %s, "
+        # A due date counts while it is past due, and is forgotten with that.
+        "payment_due_at = CASE WHEN %s = 'past_due' THEN payment_due_at END, "
+        "trial_ends_at = %s, hard_end = %s, "
         "updated_at = %s WHERE tenant_id = %s AND ended_at IS NULL",
         [
             Jsonb(terms.model_dump(mode="json")),
+            status,
             status,
             trial_ends_at,
             hard_end,
             now,
             tenant_id,
         ],
+    )
+
+
+async def set_payment(
+    connection: Connection,
+    tenant_id: str,
+    *,
+    status: str,
+    due_at: datetime | None,
+    now: datetime,
+) -> None:
+    """Note that an invoice is unpaid since its due date, or that nothing is unpaid any more."""
+    await connection.execute(
+        "UPDATE subscriptions SET status = %s, payment_due_at = %s, updated_at = %s "
+        "WHERE tenant_id = %s AND ended_at IS NULL",
+        [status, due_at, now, tenant_id],
     )

@@ -16,9 +16,9 @@ class SubscriptionSet(WireModel):
     """``POST /api/subscriptions``: what the customer has bought from now on.
 
     ``terms`` is ``{plans, quantities, overrides}`` of the catalog. ``status`` is derived if left
-    out: trialing with trial days or a trial plan, else active. A trial plan is refused beside what
-    is paid for. ``hardEnd``: end of a cancellation, a fixed term or dunning; None: renews, and for
-    ``canceled`` the end of today (UTC).
+    out: trialing with trial days or a trial plan, else active; an unpaid invoice stays past due. A
+    trial plan is refused beside what is paid for. ``hardEnd``: end of a cancellation, a fixed term
+    or dunning; None: renews, and for ``canceled`` the end of today (UTC).
     """
 
     customer_id: Identifier
@@ -38,5 +38,6 @@ class Subscription(OpenWireModel):
     terms: dict[str, Any]
     trial_ends_at: UnixTime | None
     hard_end: UnixTime | None
+    payment_due_at: UnixTime | None = None
     period_start: UnixTime
     period_end: UnixTime

@@ -112,7 +112,10 @@ async def set_in(
         # A trial runs from the subscription's beginning: setting it again never extends it.
         start = now if row is None else int(row["created_at"].timestamp())
         trial_end = start + days * DAY
-    status = request.status or ("trialing" if days else "active")
+    status: str = request.status or ("trialing" if days else "active")
+    if request.status is None and before.dunning_ends_at is not None:
+        # Who buys more still owes what is unpaid.
+        status = before.status.value
     if status == "trialing" and trial_end is None:
         raise ProblemError(422, "a trial needs its length; give trialDays", reason="InvalidTerms")
     hard_end = _hard_end(request, before, status, now)
@@ -179,6 +182,7 @@ async def get_in(
             "terms": standing.terms.model_dump(mode="json"),
             "trial_ends_at": standing.trial_ends_at,
             "hard_end": standing.hard_end,
+            "payment_due_at": standing.payment_due_at,
             "period_start": int(start.timestamp()),
             "period_end": int(end.timestamp()),
         }

@@ -19,6 +19,8 @@ from brinkbyte.license.claims import SubscriptionStatus
 
 DAY: Final = 86_400
 GRACE_SECONDS: Final = 7 * DAY
+DUNNING_SECONDS: Final = 14 * DAY
+"""From the due date of an unpaid invoice to the hard end."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Standing:
         status: of the subscription.
         period_anchor: day on which billing periods turn; None without a subscription.
         trial_ends_at: Unix seconds; end of the plan trial.
-        hard_end: Unix seconds; end of a cancellation, a fixed term or dunning.
+        hard_end: Unix seconds; end of a cancellation or a fixed term, or one that was set by hand.
+        payment_due_at: Unix seconds; due date of the oldest unpaid invoice, counts while past due.
     """
 
     subscription_id: str | None
@@ -40,6 +43,7 @@ class Standing:
     period_anchor: datetime | None
     trial_ends_at: int | None
     hard_end: int | None
+    payment_due_at: int | None = None
 
     @property
     def trialing(self) -> bool:
@@ -47,9 +51,23 @@ class Standing:
         return self.status is SubscriptionStatus.TRIALING
 
     @property
+    def dunning_ends_at(self) -> int | None:
+        """Unix seconds at which an unpaid invoice ends the license; None: nothing is unpaid."""
+        if self.status is not SubscriptionStatus.PAST_DUE or self.payment_due_at is None:
+            return None
+        return self.payment_due_at + DUNNING_SECONDS
+
+    def status_at(self, now: int) -> SubscriptionStatus:
+        """Return the status that a license says: what stays unpaid past its grace is suspended."""
+        end = self.dunning_ends_at
+        if end is not None and now >= end + self.grace_seconds:
+            return SubscriptionStatus.SUSPENDED
+        return self.status
+
+    @property
     def ends_at(self) -> int | None:
         """Unix seconds beyond which no token may reach; None: renews."""
-        ends = [self.hard_end]
+        ends = [self.hard_end, self.dunning_ends_at]
         if self.trialing:
             ends.append(self.trial_ends_at)
         return min((end for end in ends if end is not None), default=None)
@@ -77,8 +95,10 @@ class Standing:
 
     def refusal(self, now: int) -> tuple[str, str]:
         """Return reason and message for a customer that is not active."""
-        if self.status is SubscriptionStatus.SUSPENDED:
+        if self.status_at(now) is SubscriptionStatus.SUSPENDED:
             return "SubscriptionInactive", "the subscription is suspended; settle the open invoice"
+        if self.dunning_ends_at is not None:
+            return "SubscriptionInactive", "an invoice is long overdue; settle it"
         if self.trialing and self.trial_ends_at is not None and now >= self.trial_ends_at:
             return "TrialEnded", "the trial has ended; choose a plan"
         if self.status is SubscriptionStatus.NONE:
@@ -110,6 +130,7 @@ def standing_of(row: dict[str, Any] | None) -> Standing:
         period_anchor=row["period_anchor"],
         trial_ends_at=_seconds(row["trial_ends_at"]),
         hard_end=_seconds(row["hard_end"]),
+        payment_due_at=_seconds(row["payment_due_at"]),
     )
 
 

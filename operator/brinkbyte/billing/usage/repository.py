@@ -46,7 +46,7 @@ async def inherited_epoch(connection: Connection, tenant_id: str) -> Row | None:
     cursor = await connection.execute(
         "SELECT e.* FROM usage_epochs e JOIN instances i USING (tenant_id, instance_id) "
         "WHERE e.tenant_id = %s AND e.state = 'open' AND i.ended_at IS NOT NULL "
-        "ORDER BY i.created_at DESC, e.opened_at DESC LIMIT 1",
+        "ORDER BY i.created_at DESC, e.opened_at DESC, e.epoch DESC LIMIT 1",
         [tenant_id],
     )
     return await cursor.fetchone()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID, uuid4
 
+import jwt
 import psycopg
 
 from brinkbyte.billing.auth import InstanceCaller, VendorCaller
+from brinkbyte.billing.clones import service as clones
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.db import Connection
 from brinkbyte.billing.instances import repository as instances
@@ -92,7 +95,7 @@ async def ingest(context: Context, caller: InstanceCaller, body: bytes) -> str:
                 )
             header = await _verify(connection, caller, envelope, len(raws))
             epoch = await repository.epoch(connection, caller.tenant_id, UUID(header.epoch))
-            stored = await _stored(connection, caller, header)
+            stored = await _stored(connection, context, caller, header)
             refusal: Refusal | None = None
             if stored is not None:
                 outcome = "repeated"
@@ -114,7 +117,7 @@ async def ingest(context: Context, caller: InstanceCaller, body: bytes) -> str:
                 )
                 failpoint("ingest.before_commit")
         if refusal is not None:
-            await _alarm(context, caller, refusal)
+            await _alarm(context, caller, header, refusal)
             raise _refused(refusal)
         failpoint("ingest.committed")
         outcome = "accepted"
@@ -166,7 +169,7 @@ async def _verify(
 
 
 async def _stored(
-    connection: Connection, caller: InstanceCaller, header: BatchHeader
+    connection: Connection, context: Context, caller: InstanceCaller, header: BatchHeader
 ) -> str | None:
     """Return the stored receipt if exactly this batch is in the ledger."""
     row = await repository.batch(connection, caller.tenant_id, UUID(header.epoch), header.batch_no)
@@ -175,17 +178,29 @@ async def _stored(
     if bytes(row["chain_hash"]).hex() != header.chain_hash:
         return None
     receipt: str = row["receipt"]
-    return receipt
+    context.keyring.refresh()
+    if not context.orphaned(jwt.get_unverified_header(receipt).get("kid")):
+        return receipt
+    # The key that signed it is in the set no more: the same words under one that is.
+    said = jwt.decode(receipt, options={"verify_signature": False}, algorithms=["RS256"])
+    (again,) = await sign_all(context, [ReceiptClaims.model_validate_json(json.dumps(said))])
+    return again
 
 
-async def _alarm(context: Context, caller: InstanceCaller, refusal: Refusal) -> None:
+async def _alarm(
+    context: Context, caller: InstanceCaller, header: BatchHeader, refusal: Refusal
+) -> None:
     if refusal.alarm:
         async with context.database.tenant(caller.tenant_id) as connection:
-            await instances.clone_alarm(
+            current = await repository.open_epoch(connection, caller.tenant_id, caller.instance_id)
+            await clones.raise_alarm(
                 connection,
-                caller.tenant_id,
-                caller.instance_id,
-                datetime.fromtimestamp(context.now(), UTC),
+                context,
+                caller,
+                reason=clones.TWO_EPOCHS,
+                first_party="none" if current is None else str(current["epoch"]),
+                second_party=header.epoch,
+                details={"refused": refusal.reason, "batchNo": header.batch_no},
             )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from brinkbyte.client import BillingClient
 from brinkbyte.client.retry import RetryPolicy
 from brinkbyte.license.claims import TokenKind
-from brinkbyte.license.wire import Heartbeat, HeartbeatAnswer, Held
+from brinkbyte.license.wire import CloneAlarm, Heartbeat, HeartbeatAnswer, Held
 from brinkbyte.store.identity import Identity
 
 
@@ -26,6 +26,8 @@ class BillingTier:
     def __init__(self, identity: Identity, *, retry: RetryPolicy | None = None) -> None:
         self._identity = identity
         self._retry = retry
+        self.clone_alarm: CloneAlarm | None = None
+        """What the newest heartbeat was answered: whether this instance seems to run twice."""
         self._client: BillingClient | None = None
         self._made_for: tuple[str, Path | None] | None = None
 
@@ -50,7 +52,9 @@ class BillingTier:
 
     async def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatAnswer:
         """Say that the instance lives."""
-        return await (await self._current()).heartbeat(heartbeat)
+        answer = await (await self._current()).heartbeat(heartbeat)
+        self.clone_alarm = answer.clone_alarm
+        return answer
 
     def cluster_fingerprint(self) -> str:
         """Return what identifies the cluster."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,7 @@ from brinkbyte.kit.errors import InvalidInputError
 from brinkbyte.kit.pools import Pool
 from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.modes import UPGRADE_URL
-from brinkbyte.license.wire import Use
+from brinkbyte.license.wire import CloneAlarm, Use
 from brinkbyte.metering.events import quantity_text
 from brinkbyte.resources.state import InstanceState, LicenseState
 from brinkbyte.store import metering_state
@@ -46,12 +47,15 @@ class Views:
         credentials: Credentials,
         loader: ModelLoader,
         catalog: Catalog,
+        *,
+        clone_alarm: Callable[[], CloneAlarm | None],
     ) -> None:
         self._pool = pool
         self._license = license_service
         self._credentials = credentials
         self._loader = loader
         self._catalog = catalog
+        self._clone_alarm = clone_alarm
 
     def license(self) -> dict[str, Any]:
         """``GET /api/v1/license``."""
@@ -237,6 +241,7 @@ class Views:
             camera_use=Use(used=policy.cameras_used, limit=camera_limit(policy)),
             metering=metering,
             triton=self._loader.state,
+            clone_alarm=self._clone_alarm(),
         )
 
 
