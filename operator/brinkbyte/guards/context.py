@@ -17,15 +17,14 @@ from brinkbyte.guards.enforcer import EntitlementEnforcer
 from brinkbyte.guards.license import FollowedLicense
 from brinkbyte.guards.settings import GuardSettings
 from brinkbyte.guards.standing import unknown_feature
-from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.kit.logging import get_logger
-from brinkbyte.license.documents import Verifier
-from brinkbyte.license.keys import KeySetError, PublicJwk
+from brinkbyte.license.keys import PublicJwk
 from brinkbyte.license.modes import UPGRADE_URL
 from brinkbyte.store.database import open_database
 from brinkbyte.store.directories import WatchedDirectory
+from brinkbyte.store.following import verifier_of
 from brinkbyte.store.identity import Identity
-from brinkbyte.trust import load_release_roots
+from brinkbyte.trust import trusted_roots
 
 T = TypeVar("T")
 _JITTER = 0.1
@@ -138,20 +137,12 @@ async def open_guards(
         settings: of the service.
         roots: root public keys; the release's own by default.
     """
-    trusted = _release_roots() if roots is None else roots
+    trusted = trusted_roots() if roots is None else roots
     catalog, identity = load_catalog(), Identity(settings.identity_dir)
-
-    def verifier() -> Verifier:
-        try:
-            instance_id: str | None = identity.instance_id()
-        except TemporaryError:
-            instance_id = None
-        return Verifier(trusted, instance_id, settings.customer_id)
-
     name = f"brinkbyte-{settings.service_name}"
     async with open_database(settings, name=name) as pool:
         followed = FollowedLicense(
-            verifier=verifier,
+            verifier=verifier_of(identity, trusted, settings.customer_id),
             customer_id=settings.customer_id,
             pool=pool,
             directory=WatchedDirectory(settings.license_dir),
@@ -201,11 +192,3 @@ async def _every(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
             await job()
         except Exception:  # noqa: BLE001 - one surprise must not end the watch for good
             _log.exception("the license could not be looked at, it is tried again")
-
-
-def _release_roots() -> Mapping[str, PublicJwk]:
-    try:
-        return load_release_roots().keys
-    except KeySetError as error:
-        _log.error("no license can be verified", reason=error.reason, detail=error.message)
-        return {}

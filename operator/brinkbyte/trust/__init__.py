@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
+from brinkbyte.kit.logging import get_logger
 from brinkbyte.license.keys import KeySetError, PublicJwk, load_roots
 
 ROOTS_FILE = "roots.json"
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,3 +55,15 @@ def load_release_roots() -> TrustRoots:
         KeySetError: the release was built without them.
     """
     return parse_roots(files(__name__).joinpath(ROOTS_FILE).read_bytes())
+
+
+def trusted_roots() -> Mapping[str, PublicJwk]:
+    """Return the root keys of this release; none, and an error in the log, without any.
+
+    For a customer's site, which goes on unlicensed rather than not at all.
+    """
+    try:
+        return load_release_roots().keys
+    except KeySetError as error:
+        _log.error("no license can be verified", reason=error.reason, detail=error.message)
+        return {}
