@@ -22,9 +22,7 @@ from brinkbyte.instance.services.views import Views
 from brinkbyte.instance.settings import InstanceSettings
 from brinkbyte.instance.triton.client import TritonClient
 from brinkbyte.instance.triton.loader import ModelLoader
-from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.kit.pools import Pool
-from brinkbyte.license.documents import Verifier
 from brinkbyte.license.keys import PublicJwk
 from brinkbyte.license.modes import UNLICENSED_DEVICES
 from brinkbyte.resources.names import TRITON_CONTROL_KEY
@@ -32,6 +30,7 @@ from brinkbyte.store import open_database
 from brinkbyte.store.cameras import camera_device
 from brinkbyte.store.devices import longest_registered, sync_devices
 from brinkbyte.store.directories import WatchedDirectory, read_text
+from brinkbyte.store.following import verifier_of
 from brinkbyte.store.identity import Identity
 
 
@@ -92,15 +91,9 @@ async def open_instance(
         stack.push_async_callback(billing.aclose)
         credentials = Credentials(settings.access_dir, settings.devices_dir)
 
-        def verifier() -> Verifier:
-            try:
-                instance_id: str | None = identity.instance_id()
-            except TemporaryError:
-                instance_id = None
-            return Verifier(roots, instance_id, settings.customer_id)
-
         license_service = LicenseService(
-            verifier=verifier,
+            verifier=verifier_of(identity, roots, settings.customer_id),
+            customer_id=settings.customer_id,
             pool=pool,
             cache=cache,
             billing=billing,

@@ -13,6 +13,7 @@ import pytest
 from brinkbyte.client import BillingClient
 from brinkbyte.instance.background import Background
 from brinkbyte.license.claims import CameraMode
+from brinkbyte.license.clock import ClockState
 from brinkbyte.license.keys import load_roots
 from brinkbyte.license.seats import Seat
 from brinkbyte.license.wire import InventoryCamera, InventoryDevice, InventoryRequest
@@ -169,14 +170,14 @@ async def test_a_clock_turned_back_gains_nothing(site: Site) -> None:
     async with running_app(site) as api:
         assert api.instance.license.policy().decision.mode == "expired"
         service = api.instance.license
-        true_wall = service._wall
+        true_wall = service.clock.wall
         # Ten hours of running are kept, then the clock goes back by half a year.
-        service._clock = service._clock.taken_in(int(true_wall())).ran(36_000)
+        service.clock.merge(ClockState(signed_time=int(true_wall()), running_seconds=36_000))
         await service.save_clock()
         assert service.now() >= int(true_wall()) + 36_000 - 5
     async with running_app(site) as api:
         service = api.instance.license
-        service._wall = lambda: true_wall() - 180 * DAY
+        service.clock.wall = lambda: true_wall() - 180 * DAY
         assert service.now() > time.time() + 30_000
         assert service.policy().decision.mode == "expired"
 
