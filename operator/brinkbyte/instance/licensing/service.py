@@ -130,6 +130,10 @@ class LicenseService:
         self._policy = Policy(snapshot, now, self._catalog, self.first_devices)
         return self._policy
 
+    def tracked(self) -> bool:
+        """Tell whether use is metered now; the vendor alone may switch that off."""
+        return self.policy().flags.usage_tracking
+
     @property
     def refused(self) -> Sequence[RefusedDocument]:
         """The documents that were refused lately, each once."""
