@@ -141,6 +141,14 @@ class Grant(SignedPart):
     outputs: tuple[str, ...] = ()
 
 
+class QuotaRule(StrEnum):
+    """How a quota ends: refused at once, warned and refused later, or charged beyond it."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    OVERAGE = "overage"
+
+
 class LicenseClaims(Claims):
     """Tenant license. ``sub`` is the customer, ``aud`` the instance id."""
 
@@ -163,6 +171,10 @@ class LicenseClaims(Claims):
     grant: Grant = Field(description="what tenant-wide packs allow to every camera")
     quotas: dict[str, int | None] = Field(
         default_factory=dict, description="allowance per period by meter; None: unlimited"
+    )
+    quota_rules: dict[str, QuotaRule] = Field(
+        default_factory=dict,
+        description="how each limited quota ends; licenses of before do not say it",
     )
     cluster_fingerprint: str | None = None
 

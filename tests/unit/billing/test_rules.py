@@ -11,12 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brinkbyte.billing.licenses.issue import Issued, end_of, must_issue, next_sequence
+from brinkbyte.billing.licenses.issue import (
+    Issued,
+    end_of,
+    must_issue,
+    next_sequence,
+    quota_rules,
+)
 from brinkbyte.billing.quotas.service import gauge_mean
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
 from brinkbyte.billing.subscriptions.standing import Standing, add_months, period_of
 from brinkbyte.billing.usage.events import LedgerEvent, judge, parse_envelope, split_events
-from brinkbyte.catalog import Terms, load_catalog
+from brinkbyte.catalog import Terms, compile_entitlements, load_catalog
 from brinkbyte.kit.settings import SettingsError
 from brinkbyte.kit.uuid7 import from_parts
 from brinkbyte.license.claims import SubscriptionStatus
@@ -87,6 +93,38 @@ def test_sequences_only_grow_and_follow_the_clock(stored: int, now: float) -> No
     found = next_sequence(stored, now)
     assert found > stored
     assert found >= int(now * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("terms", "rules"),
+    [
+        (
+            {"plans": {"platform": "free"}},
+            {"llm_tokens": "soft", "agent_executions": "soft", "api_calls": "soft",
+             "storage_gb": "hard", "user_seats": "hard"},
+        ),
+        # An unlimited quota has no end: enterprise has no rule for its seats.
+        (
+            {"plans": {"platform": "enterprise"}},
+            {"llm_tokens": "overage", "agent_executions": "overage", "api_calls": "overage",
+             "storage_gb": "overage"},
+        ),
+    ],
+)  # fmt: skip
+def test_the_license_says_how_each_quota_ends(
+    terms: dict[str, dict[str, str]], rules: dict[str, str]
+) -> None:
+    entitled = compile_entitlements(CATALOG, Terms.model_validate(terms))
+    signed = quota_rules(entitled.allowances)
+    assert signed == {f"platform.{name}": rule for name, rule in rules.items()}
+
+
+@pytest.mark.parametrize(
+    ("more", "rule"), [({}, "soft"), ({"vision.integration.api_overage": 1}, "overage")]
+)
+def test_a_pool_ends_as_the_packs_bought_say(more: dict[str, int], rule: str) -> None:
+    entitled = compile_entitlements(CATALOG, Terms(quantities={"vision.base_seat": 1, **more}))
+    assert quota_rules(entitled.allowances)["vision.api_calls"] == rule
 
 
 def test_documents_are_cut_anew_for_content_or_a_gained_day() -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from brinkbyte.billing.licenses.holdings import HeldSeat
 from brinkbyte.billing.subscriptions.standing import Standing
-from brinkbyte.catalog import Catalog, Entitlements, grants
+from brinkbyte.catalog import Allowance, Catalog, Entitlements, grants
 from brinkbyte.kit.canonical import canonical_json
 from brinkbyte.license.claims import (
     ISSUER,
@@ -23,6 +23,7 @@ from brinkbyte.license.claims import (
     Grant,
     LicenseClaims,
     Limits,
+    QuotaRule,
     Revocation,
     RevocationsClaims,
     SeatsClaims,
@@ -151,6 +152,20 @@ def grant_of(catalog: Catalog, packs: Iterable[str], *, base: bool) -> Grant:
     )
 
 
+def quota_rules(allowances: Mapping[str, Allowance]) -> dict[str, QuotaRule]:
+    """Return how each limited quota ends, by meter; an unlimited one has no end."""
+    return {
+        name: (
+            QuotaRule.OVERAGE
+            if allowance.overage is not None
+            # No cap listed: nothing beyond the allowance was ever offered.
+            else QuotaRule(allowance.cap or QuotaRule.HARD)
+        )
+        for name, allowance in sorted(allowances.items())
+        if allowance.included is not None
+    }
+
+
 def license_claims(
     catalog: Catalog, customer: Customer, *, now: int, sequence: int, revocations: int
 ) -> LicenseClaims:
@@ -193,6 +208,7 @@ def license_claims(
         tenant_packs=tuple(sorted(entitled.tenant_packs)),
         grant=grant_of(catalog, sorted(entitled.tenant_packs), base=False),
         quotas={name: a.included for name, a in sorted(entitled.allowances.items())},
+        quota_rules=quota_rules(entitled.allowances),
         cluster_fingerprint=customer.instance.cluster_fingerprint,
     )
 
