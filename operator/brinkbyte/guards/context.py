@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from anyio.from_thread import start_blocking_portal
@@ -37,12 +38,15 @@ class Guards:
 
     Attributes:
         loop: the event loop that connections belong to.
+        waived: what would have been refused, had the vendor not switched validation off, by
+            feature; of meters the counters say it.
     """
 
     license: FollowedLicense
     enforcer: EntitlementEnforcer
     catalog: Catalog
     loop: asyncio.AbstractEventLoop
+    waived: Counter[str] = field(default_factory=Counter)
 
     def subscription(self) -> Answer:
         """Return whether a license is in force: active, trial or grace."""
@@ -55,9 +59,18 @@ class Guards:
             InvalidInputError: there is no such feature; reason ``UnknownFeature``.
         """
         try:
-            return self.license.standing.features[name]
+            answer = self.license.standing.features[name]
         except KeyError:
             raise unknown_feature(name, self.catalog) from None
+        return self._noted(answer) if answer.warning else answer
+
+    def _noted(self, answer: Answer) -> Answer:
+        """Count what switched-off validation let pass, and log the first of each."""
+        if answer.warning:
+            self.waived[answer.entitlement] += 1
+            if self.waived[answer.entitlement] == 1:
+                _log.warning(answer.message, entitlement=answer.entitlement, reason=answer.reason)
+        return answer
 
     async def device_limit(self) -> Answer:
         """Return whether one more device may be added to those registered here.
@@ -73,7 +86,7 @@ class Guards:
         if not allowed:
             message = f"{used} of {limit} devices are registered. Add devices at {UPGRADE_URL}"
             message += "" if decision.full else f". {decision.message}"
-        return Answer(
+        answer = Answer(
             allowed,
             "maxDevices",
             decision.mode,
@@ -84,6 +97,7 @@ class Guards:
             remaining=None if limit is None else max(0, limit - used),
             status=PAYMENT_REQUIRED,
         )
+        return answer if policy.flags.license_validation else self._noted(answer.waived())
 
     async def await_here(self, work: Coroutine[Any, Any, T]) -> T:
         """Await what uses connections, in whatever loop the caller runs."""
