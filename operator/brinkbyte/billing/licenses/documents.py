@@ -107,6 +107,7 @@ def stale_documents(
         behind = before.sequence < held_sequence <= int(clock * MICROSECOND)
         grace = customer.standing.grace_seconds
         stale = issue.must_issue(before, content, claims.exp, now, grace=grace)
+        stale = stale or issue.must_confirm(before, claims, now)
         if stale or (behind and claims.exp > now):
             sequence = issue.next_sequence(before.sequence, clock)
             same = before.content_hash == content
@@ -189,7 +190,12 @@ async def issue_documents(
     tokens = await sign_all(context, (item.claims for item in wanted))
     made = {
         item.kind: Issued(
-            item.sequence, item.content_sequence, item.content_hash, item.claims.exp, token
+            item.sequence,
+            item.content_sequence,
+            item.content_hash,
+            item.claims.exp,
+            token,
+            item.claims.iat,
         )
         for item, token in zip(wanted, tokens, strict=True)
     }
