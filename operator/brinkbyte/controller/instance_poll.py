@@ -16,7 +16,8 @@ PERIOD_SECONDS: Final = 13.0
 REFERENCES_SECONDS: Final = 45.0
 """Secrets that users refer to carry no label of ours: they are read again this often."""
 _TIMEOUT: Final = httpx.Timeout(5.0)
-_FAILURES: Final = 2
+_FAILURES: Final = 3
+"""Questions in a row without an answer, about a minute, until the instance counts as silent."""
 _HOUR: Final = 3600
 
 
