@@ -62,8 +62,10 @@ class Instance:
         self.license.first_devices = first
 
     async def configured_device(self, camera_id: str) -> str | None:
-        """Return the device that a camera is configured on; not asked where its seat decides."""
-        if self.license.policy().knows(camera_id):
+        """Return the device that a camera is configured on; not asked where seats decide."""
+        policy = self.license.policy()
+        seats_decide = policy.decision.full and policy.flags.license_validation
+        if seats_decide or policy.knows(camera_id):
             return None
         async with self.pool.connection() as connection:
             return await camera_device(connection, self.settings.customer_id, camera_id)

@@ -104,13 +104,14 @@ def _authenticate(scope: Scope) -> Principal | None:
     return instance.credentials.authenticate(text[len(_BEARER) :].strip())
 
 
-def get_instance(request: Request) -> Instance:
+# Dependencies are async although none waits: FastAPI runs sync ones in threads, a hop for each.
+async def get_instance(request: Request) -> Instance:
     """Return the application's parts."""
     instance: Instance = request.app.state.instance
     return instance
 
 
-def get_principal(request: Request) -> Principal:
+async def get_principal(request: Request) -> Principal:
     """Return who calls."""
     principal: Principal = request.state.principal
     return principal
@@ -126,7 +127,7 @@ class RequireCaller:
     def __init__(self, *callers: Caller) -> None:
         self._callers = frozenset(callers)
 
-    def __call__(self, principal: PrincipalDep) -> None:
+    async def __call__(self, principal: PrincipalDep) -> None:
         """Refuse the others.
 
         Raises:

@@ -45,7 +45,7 @@ def test_known_boxes_keep_their_ids_from_release_to_release(tmp_path: Path) -> N
     assert found.hardware_id == "hw-7a9d91113fb12b7d690f1fec5687a085"
 
 
-@given(first=st.uuids(), second=st.uuids())
+@given(first=st.uuids(version=4), second=st.uuids(version=4))
 def test_two_boxes_have_two_ids(
     tmp_path_factory: pytest.TempPathFactory, first: object, second: object
 ) -> None:
