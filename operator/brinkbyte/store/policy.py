@@ -141,7 +141,7 @@ class Policy:
         if seats is None:
             return "SeatsMissing", (
                 "The list of licensed cameras has not arrived yet. Connect the site to the billing "
-                "API, or import a bundle"
+                f"API, or import a bundle; what was bought is at {UPGRADE_URL}"
             )
         if self.snapshot.seats_revoked:
             return "SeatsRevoked", (
@@ -152,7 +152,7 @@ class Policy:
         if self.decision.full and seats.claims.exp + grace <= self.now:
             return "SeatsExpired", (
                 "The list of licensed cameras has ended. Connect the site to the billing API, or "
-                "import a new bundle"
+                f"import a new bundle; what was bought is at {UPGRADE_URL}"
             )
         return None
 

@@ -7,6 +7,7 @@ of times a second are a thousand rows an hour.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
@@ -100,6 +101,7 @@ class Audit:
         self._monotonic = monotonic
         self._capacity = capacity
         self._rest_until = float("-inf")
+        self._flushing = asyncio.Lock()
         self._repeats_at = monotonic() + REPEATS_SECONDS
         self._rows: OrderedDict[ValidationRecord, _Row] = OrderedDict()
         self._fresh: dict[ValidationRecord, _Row] = {}
@@ -149,6 +151,10 @@ class Audit:
         Args:
             everything: also what only counts on.
         """
+        async with self._flushing:
+            await self._flush(everything=everything)
+
+    async def _flush(self, *, everything: bool) -> None:
         now = self._monotonic()
         if not everything and now < self._rest_until:
             return
