@@ -14,8 +14,6 @@ import pytest
 from psycopg.rows import dict_row
 
 from brinkbyte.billing.customers.schemas import CustomerCreate
-from brinkbyte.catalog import load_catalog
-from brinkbyte.instance.triton.repository import write_models
 from brinkbyte.license.claims import CameraMode, Flags, TokenKind
 from brinkbyte.license.seats import Seat
 from services.instance.test_inference import SMALL, frame
@@ -25,7 +23,7 @@ from support.billing import BillingApi
 from support.instance_api import SERVICE, Api, device, eventually, running_app
 from support.instance_site import Site, signed, times
 from support.licensing import CUSTOMER, license_claims
-from support.triton import TritonServer, running_triton
+from support.triton import TritonServer, running_triton, write_few_models
 
 __all__ = ["billing_api", "connected", "enrolled"]
 pytestmark = pytest.mark.services
@@ -164,13 +162,7 @@ async def test_nobody_else_can_switch(api: Api, site: Site) -> None:
 def small_triton(tmp_path: Path) -> Iterator[TritonServer]:
     """A Triton whose repository has four models only: each loaded one is a process."""
     repository = tmp_path / "models"
-    write_models(repository, load_catalog())
-    for path in repository.iterdir():
-        if path.name not in {"car", "person", "trolley", "boat"}:
-            (path / "config.pbtxt").unlink()
-            (path / "1" / "model.py").unlink()
-            (path / "1").rmdir()
-            path.rmdir()
+    write_few_models(repository, {"car", "person", "trolley", "boat"})
     with running_triton(repository) as server:
         yield server
 
