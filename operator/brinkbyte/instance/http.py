@@ -127,12 +127,13 @@ class RequireCaller:
     def __init__(self, *callers: Caller) -> None:
         self._callers = frozenset(callers)
 
-    async def __call__(self, principal: PrincipalDep) -> None:
+    async def __call__(self, request: Request) -> None:
         """Refuse the others.
 
         Raises:
             ProblemError: 403 ``WrongCredential``.
         """
+        principal: Principal = request.state.principal
         if principal.caller not in self._callers:
             wanted = " or ".join(sorted(caller.value for caller in self._callers))
             raise ProblemError(
