@@ -1,8 +1,9 @@
 """The vendor's root public keys, part of the release: a file in the wheel and image, nothing else.
 
 In: ``roots.json`` of this package, put there when the release is built. Out: the root keys by key
-id; an error, or for a site that goes on none at all, where there are none. The file in the source tree is a placeholder without keys: a build without the vendor's file
-trusts nobody. May import: ``brinkbyte.kit``, ``brinkbyte.license``.
+id; without any an error, or none for a site that goes on unlicensed. The file in the source tree
+is a placeholder without keys: a build without the vendor's file trusts nobody. May import:
+``brinkbyte.kit``, ``brinkbyte.license``.
 """
 
 from __future__ import annotations
