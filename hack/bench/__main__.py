@@ -13,6 +13,7 @@ from rich.table import Table
 from bench import crowd, measure
 from bench.guards import guards
 from bench.result import Result, result
+from bench.validation import FEW, MANY, RATE, p99, validation
 from stack.cluster import Cluster
 from stack.release import install_billing, install_operator
 from stack.tools import BUILD, StepError, step
@@ -24,6 +25,8 @@ def run() -> list[Result]:
     """Bring a new cluster up, measure, remove it."""
     with step("guards of a service beside the instance"):
         guarded = guards()
+    with step(f"cached validation over HTTP, {RATE} a second"):
+        validated = validation()
     cluster = Cluster.create(CLUSTER, BUILD / "bench" / "kubeconfig")
     try:
         cluster.load_images()
@@ -51,6 +54,22 @@ def run() -> list[Result]:
             "Atomic check-and-record, durable, p99", guarded.record, "ms",
             beside="bare UPDATE in its own transaction, same server", beside_value=guarded.update,
             target="<= 2 ms", ok=guarded.record <= 2,
+        ),
+        result(
+            f"Cached validation over HTTP, {FEW} cameras, {RATE}/s, p99", p99(validated.few), "ms",
+            beside="the same JSON from a bare FastAPI endpoint", beside_value=p99(validated.bare),
+            target="<= 5 ms", ok=p99(validated.few) <= 5,
+        ),
+        result(
+            "Cached validation: hit rate, documents refreshed in between", validated.hit_rate * 100,
+            "%", beside="all of them", beside_value=100,
+            target="> 99 %", ok=validated.hit_rate > 0.99,
+        ),
+        result(
+            f"Cached validation, processor time a check, {MANY} cameras on one device",
+            validated.many_cost * 1e6, "µs",
+            beside=f"{FEW} cameras", beside_value=validated.few_cost * 1e6,
+            target="<= 1.2 x", ok=validated.many_cost <= 1.2 * validated.few_cost,
         ),
     ]  # fmt: skip
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import tempfile
 import time
@@ -18,20 +17,14 @@ from typing import Any, Final
 import structlog
 from psycopg import AsyncConnection
 
+from bench.documents import CUSTOMER, METER, Vendor
 from bench.postgres import running_postgres
 from brinkbyte.guards import Guards, GuardSettings, open_guards, require_feature
-from brinkbyte.license.claims import LicenseClaims, TokenKind
-from brinkbyte.license.keys import SigningKey, sign_key_set
-from brinkbyte.license.tokens import sign
-from brinkbyte.resources.names import INSTANCE_ID_KEY, KEY_SET_KEY, LICENSE_KEY
 from brinkbyte.store import migrate
 
 CHECKS: Final = 200_000
 RECORDS: Final = 2_000
 WARM_UP: Final = 100
-CUSTOMER: Final = "bench"
-INSTANCE: Final = "inst-bench"
-METER: Final = "platform.llm_tokens"
 FEATURE: Final = "canExportData"
 
 
@@ -65,45 +58,16 @@ def guards() -> Figures:
 
 
 async def _measure(uri: str, folder: Path) -> Figures:
-    root = _install(folder)
+    vendor = Vendor()
+    vendor.write(folder)
     settings = GuardSettings.load(
         customer_id=CUSTOMER, database_url=uri, license_dir=folder, identity_dir=folder
     )
-    async with open_guards(settings, roots={root.kid: root.jwk}) as opened:
+    async with open_guards(settings, roots={vendor.root.kid: vendor.root.jwk}) as opened:
         opened.subscription().or_raise()
         check, look_up = _checks()
         record, update = await _records(opened, uri)
     return Figures(check, look_up, record, update)
-
-
-def _install(folder: Path) -> SigningKey:
-    """Write documents of a pretended vendor, and return its root."""
-    root, key = SigningKey.generate(), SigningKey.generate([TokenKind.LICENSE])
-    now = int(time.time()) - 60
-    claims = {
-        "iss": "brinkbyte", "sub": CUSTOMER, "aud": INSTANCE, "jti": "1",
-        "iat": now, "nbf": now, "exp": now + 86_400,
-        "cnf": {"jkt": root.kid}, "customerId": CUSTOMER, "customerName": "Bench",
-        "plan": "platform_standard",
-        "features": {
-            "maxDevices": None, "dataRetentionDays": None, "canExportData": True,
-            "hasAdvancedAlerts": True, "hasApiAccess": True, "hasMqttAccess": True,
-            "hasCustomBranding": False,
-        },
-        "limits": {"maxUsers": None, "maxAlertRules": None, "maxDashboards": None},
-        "trial": {"isActive": False, "endsAt": None},
-        "subscription": {"status": "active", "currentPeriodEnd": None},
-        "issuedAt": now, "expiresAt": now + 86_400, "licenseSequence": 1, "revocationSequence": 0,
-        "refreshAfter": 3600, "graceSeconds": 0, "flags": {}, "grant": {},
-        "quotas": {METER: 1_000_000},
-    }  # fmt: skip
-    license_ = sign(LicenseClaims.model_validate_json(json.dumps(claims)), key)
-    key_set = json.dumps(sign_key_set(root, [key.jwk], number=1, now=now))
-    for name, text in (
-        (LICENSE_KEY, license_), (KEY_SET_KEY, key_set), (INSTANCE_ID_KEY, INSTANCE),
-    ):  # fmt: skip
-        (folder / name).write_text(text)
-    return root
 
 
 def _checks() -> tuple[float, float]:

@@ -37,7 +37,7 @@ def running_postgres() -> Iterator[str]:
     try:
         if identity:
             os.chown(folder, pwd.getpwnam(identity["user"]).pw_uid, identity["group"])
-        password, port = secrets.token_hex(16), _free_port()
+        password, port = secrets.token_hex(16), free_port()
         (folder / "password").write_text(password)
         (folder / "password").chmod(0o644)
         command = [
@@ -87,7 +87,8 @@ def _identity() -> dict[str, Any]:
     return {"user": "postgres", "group": pwd.getpwnam("postgres").pw_gid, "extra_groups": []}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -170,6 +170,13 @@ class TritonServer:
             self.process = None
 
 
+def write_few_models(repository: Path, names: set[str]) -> None:
+    """Write a repository that has these models only: each loaded one is a process."""
+    for name in write_models(repository, load_catalog()):
+        if name not in names:
+            shutil.rmtree(repository / name)
+
+
 @contextmanager
 def running_triton(repository: Path, *, control_key: str = "control") -> Iterator[TritonServer]:
     """Run a server on a model repository until the block ends."""

@@ -22,6 +22,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "usage": ("brinkbyte.reporter.cli", "report metered usage to the billing API"),
     "billing": ("brinkbyte.billing.cli", "the global billing API and its administration"),
     "license": ("brinkbyte.cli.license", "look at licenses and prove them"),
+    "device": ("brinkbyte.cli.device", "who this edge device is, outside Kubernetes"),
 }
 
 

@@ -19,7 +19,8 @@ REFERENCES_SECONDS: Final = 45.0
 ALARM_SECONDS: Final = 600
 """How long an alarm counts that only an inventory was answered with; heartbeats come oftener."""
 _TIMEOUT: Final = httpx.Timeout(5.0)
-_FAILURES: Final = 2
+_FAILURES: Final = 3
+"""Questions in a row without an answer, about a minute, until the instance counts as silent."""
 _HOUR: Final = 3600
 
 

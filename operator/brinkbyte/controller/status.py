@@ -231,13 +231,14 @@ _OF_CHILDREN: Final = frozenset(
 
 
 def _as_before(view: TenantView, kind: ConditionType, message: str) -> Seen:
-    """Keep what was known while the instance has not answered; a restart changes nothing."""
+    """Return what is known while the instance has not answered.
+
+    Nothing, once it has been silent for a while. Before that what was; a restart changes nothing.
+    """
     before = find(view.tenant.status.conditions, kind)
     if before is not None and before.reason in _OF_CHILDREN:
         before = None  # what stood in the way is gone: it says nothing about what is now
     if view.asked and view.state_error:
-        if before is not None and before.true:
-            return Seen(True, before.reason, before.message)
         return Seen(None, Reason.INSTANCE_UNREACHABLE, view.state_error)
     if before is not None and view.tenant.status.observed_generation:
         words: dict[str, bool | None] = {"True": True, "False": False}
@@ -245,15 +246,24 @@ def _as_before(view: TenantView, kind: ConditionType, message: str) -> Seen:
     return Seen(None, Reason.PROVISIONING, message)
 
 
+def _triton_for_ready(view: TenantView, triton: Seen) -> Seen:
+    """Return what of Triton counts for Ready.
+
+    A line between operator and instance that was lost never takes Ready away: the pods count then,
+    as models that were loaded stay loaded.
+    """
+    before = find(view.tenant.status.conditions, ConditionType.READY)
+    if triton.reason == Reason.INSTANCE_UNREACHABLE and before is not None and before.true:
+        return view.components[ConditionType.TRITON_READY]
+    return triton
+
+
 def _ready(view: TenantView, seen: Mapping[ConditionType, Seen]) -> Seen:
     needs = [
-        seen[kind]
-        for kind in (
-            ConditionType.POSTGRES_READY,
-            ConditionType.REDIS_READY,
-            ConditionType.TRITON_READY,
-            ConditionType.INSTANCE_READY,
-        )
+        seen[ConditionType.POSTGRES_READY],
+        seen[ConditionType.REDIS_READY],
+        _triton_for_ready(view, seen[ConditionType.TRITON_READY]),
+        seen[ConditionType.INSTANCE_READY],
     ]
     for wanted in (False, None):
         bad = next((each for each in needs if each.ready is wanted), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
@@ -16,6 +16,8 @@ Amount: TypeAlias = int | Decimal
 PAYMENT_REQUIRED: Final = 402
 FORBIDDEN: Final = 403
 TOO_MANY: Final = 429
+WAIVED: Final = "not refused, as the vendor has switched validation off"
+"""What the message of an answer says that allows in place of a refusal."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Answer:
         used: of the limit, this answer's own quantity included where it was counted.
         limit: what is included; None: unlimited, or not a matter of numbers.
         remaining: what is left of the limit, 0 beyond it; None: unlimited, or no number.
-        warning: use has reached the limit and went on: soft limit, or overage that is charged.
+        warning: use has reached the limit and went on: soft limit, overage that is charged, or
+            validation that is switched off.
         status: HTTP status of a refusal.
         retry_after: seconds until a refusal may end by itself; None: only a purchase ends it.
         event_id: of the usage event that was recorded; None: none was.
@@ -49,6 +52,12 @@ class Answer:
     status: int = FORBIDDEN
     retry_after: int | None = None
     event_id: str | None = None
+
+    def waived(self) -> Answer:
+        """Return the answer that validation gives while it is off: yes, and what it would say."""
+        if self.allowed:
+            return self
+        return replace(self, allowed=True, warning=True, message=f"{WAIVED}: {self.message}")
 
     def or_raise(self) -> Answer:
         """Return the answer if it allows.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from anyio.from_thread import start_blocking_portal
@@ -17,15 +18,14 @@ from brinkbyte.guards.enforcer import EntitlementEnforcer
 from brinkbyte.guards.license import FollowedLicense
 from brinkbyte.guards.settings import GuardSettings
 from brinkbyte.guards.standing import unknown_feature
-from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.kit.logging import get_logger
-from brinkbyte.license.documents import Verifier
-from brinkbyte.license.keys import KeySetError, PublicJwk
+from brinkbyte.license.keys import PublicJwk
 from brinkbyte.license.modes import UPGRADE_URL
 from brinkbyte.store.database import open_database
 from brinkbyte.store.directories import WatchedDirectory
+from brinkbyte.store.following import verifier_of
 from brinkbyte.store.identity import Identity
-from brinkbyte.trust import load_release_roots
+from brinkbyte.trust import trusted_roots
 
 T = TypeVar("T")
 _JITTER = 0.1
@@ -38,12 +38,15 @@ class Guards:
 
     Attributes:
         loop: the event loop that connections belong to.
+        waived: what would have been refused, had the vendor not switched validation off, by
+            feature; of meters the counters say it.
     """
 
     license: FollowedLicense
     enforcer: EntitlementEnforcer
     catalog: Catalog
     loop: asyncio.AbstractEventLoop
+    waived: Counter[str] = field(default_factory=Counter)
 
     def subscription(self) -> Answer:
         """Return whether a license is in force: active, trial or grace."""
@@ -56,9 +59,18 @@ class Guards:
             InvalidInputError: there is no such feature; reason ``UnknownFeature``.
         """
         try:
-            return self.license.standing.features[name]
+            answer = self.license.standing.features[name]
         except KeyError:
             raise unknown_feature(name, self.catalog) from None
+        return self._noted(answer) if answer.warning else answer
+
+    def _noted(self, answer: Answer) -> Answer:
+        """Count what switched-off validation let pass, and log the first of each."""
+        if answer.warning:
+            self.waived[answer.entitlement] += 1
+            if self.waived[answer.entitlement] == 1:
+                _log.warning(answer.message, entitlement=answer.entitlement, reason=answer.reason)
+        return answer
 
     async def device_limit(self) -> Answer:
         """Return whether one more device may be added to those registered here.
@@ -74,7 +86,7 @@ class Guards:
         if not allowed:
             message = f"{used} of {limit} devices are registered. Add devices at {UPGRADE_URL}"
             message += "" if decision.full else f". {decision.message}"
-        return Answer(
+        answer = Answer(
             allowed,
             "maxDevices",
             decision.mode,
@@ -85,6 +97,7 @@ class Guards:
             remaining=None if limit is None else max(0, limit - used),
             status=PAYMENT_REQUIRED,
         )
+        return answer if policy.flags.license_validation else self._noted(answer.waived())
 
     async def await_here(self, work: Coroutine[Any, Any, T]) -> T:
         """Await what uses connections, in whatever loop the caller runs."""
@@ -138,20 +151,12 @@ async def open_guards(
         settings: of the service.
         roots: root public keys; the release's own by default.
     """
-    trusted = _release_roots() if roots is None else roots
+    trusted = trusted_roots() if roots is None else roots
     catalog, identity = load_catalog(), Identity(settings.identity_dir)
-
-    def verifier() -> Verifier:
-        try:
-            instance_id: str | None = identity.instance_id()
-        except TemporaryError:
-            instance_id = None
-        return Verifier(trusted, instance_id, settings.customer_id)
-
     name = f"brinkbyte-{settings.service_name}"
     async with open_database(settings, name=name) as pool:
         followed = FollowedLicense(
-            verifier=verifier,
+            verifier=verifier_of(identity, trusted, settings.customer_id),
             customer_id=settings.customer_id,
             pool=pool,
             directory=WatchedDirectory(settings.license_dir),
@@ -201,11 +206,3 @@ async def _every(seconds: float, job: Callable[[], Awaitable[None]]) -> None:
             await job()
         except Exception:  # noqa: BLE001 - one surprise must not end the watch for good
             _log.exception("the license could not be looked at, it is tried again")
-
-
-def _release_roots() -> Mapping[str, PublicJwk]:
-    try:
-        return load_release_roots().keys
-    except KeySetError as error:
-        _log.error("no license can be verified", reason=error.reason, detail=error.message)
-        return {}

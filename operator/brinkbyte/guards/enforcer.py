@@ -129,6 +129,8 @@ class EntitlementEnforcer:
     ) -> Answer:
         """Count a quantity and record its usage event, both or neither; durable once it returns.
 
+        While the vendor has switched metering off there is no event, and limits hold as before.
+
         Args:
             resource: what is used.
             quantity: above zero, in the meter's unit, up to 9 decimals.
@@ -190,6 +192,8 @@ class EntitlementEnforcer:
             used = await release(connection, quota.counter, amount)
             if used is None:
                 return quota.answer(decision, Decimal(0))
+            if not self._tracked():
+                return quota.answer(decision, used)
             event = _of_level(_event(meter, amount, Usage()), used)
             await record_event(connection, event)
         return quota.answer(decision, used, event_id=event.id)
@@ -228,14 +232,21 @@ class EntitlementEnforcer:
             return limit
         quota, decision = limit
         gauge = quota.period_ends_at is None
-        used = await count(connection, quota.counter, amount, None if gauge else event)
+        tracked = self._tracked()
+        used = await count(
+            connection, quota.counter, amount, event if tracked and not gauge else None
+        )
         if used is None:
             used, _ = await look(connection, quota.counter, amount)
             return quota.refusal(decision, used, amount, self._followed.now())
-        if gauge:
+        if gauge and tracked:
             event = _of_level(event, used)
             await record_event(connection, event)
-        return quota.answer(decision, used, event_id=event.id)
+        return quota.answer(decision, used, event_id=event.id if tracked else None)
+
+    def _tracked(self) -> bool:
+        """Tell whether use is metered; limits hold also where the vendor has switched that off."""
+        return self._followed.standing.policy.flags.usage_tracking
 
     def _limit(self, meter: str) -> tuple[Quota, ModeDecision] | Answer:
         """Return the limit and the mode, or the refusal where no license is in force."""

@@ -1,15 +1,17 @@
 """The signed quotas of a license as counters: what is included, and how each one ends. Pure.
 
-The license signs how much of a meter is included in a billing period; how it ends beyond that is
-the catalog's rule for what was bought:
+The license signs how much of a meter is included in a billing period, and how it ends beyond that:
 
 - with overage it goes on without end, each unit beyond is charged, and answers carry a warning;
 - a soft limit warns at 100 % and refuses at 120 %, or after 7 days beyond 100 %;
 - a hard limit refuses beyond 100 %.
 
-Which rule holds follows from the license: pooled meters by the packs held, others by the plan it
-names, or else by the plan whose allowance it signs. Where that tells nothing for certain (an
-allowance of this customer's own), the limit is hard: nothing is given away on a guess.
+A license of before does not say how. It follows then from what was bought: pooled meters by the
+packs held, others by the plan the license names, or else by the plan whose allowance it signs.
+Where that tells nothing for certain (an allowance of this customer's own), the limit is hard:
+nothing is given away on a guess.
+
+While the vendor has switched validation off, everything goes on and is counted, with a warning.
 """
 
 from __future__ import annotations
@@ -21,13 +23,18 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from brinkbyte.catalog import Catalog
-from brinkbyte.guards.answers import PAYMENT_REQUIRED, TOO_MANY, Answer, whole
+from brinkbyte.guards.answers import PAYMENT_REQUIRED, TOO_MANY, WAIVED, Answer, whole
 from brinkbyte.license.claims import LicenseClaims
 from brinkbyte.license.modes import UPGRADE_URL, ModeDecision
 from brinkbyte.store.counters import Counter
 
-Ending = Literal["overage", "soft", "hard"]
+Ending = Literal["overage", "soft", "hard", "waived"]
 _PERCENT: Final = 100
+_BEYOND: Final[dict[Ending, str]] = {
+    "overage": "what is beyond is charged",
+    "soft": f"it will be refused soon. Upgrade at {UPGRADE_URL}",
+    "waived": WAIVED,
+}
 
 
 @dataclass(frozen=True)
@@ -57,13 +64,8 @@ class Quota:
         """
         warning = self.warn_at is not None and used >= self.warn_at
         message = decision.message
-        if warning:
-            beyond = (
-                "what is beyond is charged"
-                if self.ending == "overage"
-                else f"it will be refused soon. Upgrade at {UPGRADE_URL}"
-            )
-            message = f"{self._state(used)}: {beyond}"
+        if warning and self.ending is not None:
+            message = f"{self._state(used)}: {_BEYOND[self.ending]}"
         return self._answer(True, decision, used, message, warning=warning, event_id=event_id)
 
     def refusal(self, decision: ModeDecision, used: Decimal, quantity: Decimal, now: int) -> Answer:
@@ -138,7 +140,9 @@ def quota_of(catalog: Catalog, claims: LicenseClaims, meter: str, now: int) -> Q
     ending = None if included is None else _ending(catalog, claims, meter)
     rules = catalog.rules.soft_cap
     ceiling = over_for = warn_at = None
-    if included is not None and ending == "hard":
+    if included is not None and not claims.flags.license_validation:
+        ending, warn_at = "waived", included
+    elif included is not None and ending == "hard":
         ceiling = included
     elif included is not None:
         warn_at = included * rules.warn_percent / _PERCENT
@@ -152,6 +156,11 @@ def quota_of(catalog: Catalog, claims: LicenseClaims, meter: str, now: int) -> Q
 
 
 def _ending(catalog: Catalog, claims: LicenseClaims, meter: str) -> Ending:
+    signed = claims.quota_rules.get(meter)
+    return _inferred(catalog, claims, meter) if signed is None else signed.value
+
+
+def _inferred(catalog: Catalog, claims: LicenseClaims, meter: str) -> Ending:
     family = catalog.family(catalog.meter(meter).family)
     pool = family.pools.get(meter)
     if pool is not None:

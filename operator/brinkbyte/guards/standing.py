@@ -10,6 +10,7 @@ from brinkbyte.catalog import Catalog
 from brinkbyte.catalog.model import FEATURE_FLAGS
 from brinkbyte.guards.answers import PAYMENT_REQUIRED, Answer
 from brinkbyte.kit.errors import InvalidInputError
+from brinkbyte.license.confirmation import confirmed_until
 from brinkbyte.license.documents import Snapshot
 from brinkbyte.license.modes import UPGRADE_URL
 from brinkbyte.store.policy import Policy
@@ -44,7 +45,9 @@ def stand(snapshot: Snapshot, now: int, catalog: Catalog) -> Standing:
     """
     policy = Policy(snapshot, now, catalog)
     claims = snapshot.license
-    ends = () if claims is None else (claims.exp, claims.exp + claims.grace_seconds)
+    ends = [] if claims is None else [claims.exp, claims.exp + claims.grace_seconds]
+    if claims is not None and not claims.flags.offline_mode:
+        ends.append(confirmed_until(claims))
     held = _held(policy)
     return Standing(
         policy=policy,
@@ -97,7 +100,7 @@ def _held(policy: Policy) -> frozenset[str]:
 def _feature(policy: Policy, name: str, held: frozenset[str]) -> Answer:
     if name in held or not policy.decision.full:
         return by_mode(policy, name)
-    return Answer(
+    refused = Answer(
         False,
         name,
         policy.decision.mode,
@@ -105,3 +108,4 @@ def _feature(policy: Policy, name: str, held: frozenset[str]) -> Answer:
         f"The plan {policy.plan} does not include {name}. Upgrade at {UPGRADE_URL}",
         status=PAYMENT_REQUIRED,
     )
+    return refused if policy.flags.license_validation else refused.waived()

@@ -29,8 +29,8 @@ from brinkbyte.instance.metrics import Metrics
 from brinkbyte.instance.settings import InstanceSettings
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.problem import install_problem_handlers, problem
-from brinkbyte.license.keys import KeySetError, PublicJwk
-from brinkbyte.trust import load_release_roots
+from brinkbyte.license.keys import PublicJwk
+from brinkbyte.trust import trusted_roots
 
 _log = get_logger(__name__)
 
@@ -48,7 +48,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        trusted = _release_roots() if roots is None else roots
+        trusted = trusted_roots() if roots is None else roots
         async with open_instance(settings, trusted, metrics) as instance:
             instance.credentials.reload()
             await instance.license.start()
@@ -75,15 +75,6 @@ def create_app(
         return app.openapi()
 
     return app
-
-
-def _release_roots() -> Mapping[str, PublicJwk]:
-    try:
-        return load_release_roots().keys
-    except KeySetError as error:
-        # The site's cameras go on unlicensed rather than not at all.
-        _log.error("no license can be verified", reason=error.reason, detail=error.message)
-        return {}
 
 
 def _install_database_handlers(app: FastAPI) -> None:

@@ -13,6 +13,7 @@ from psycopg_pool import PoolTimeout
 
 from brinkbyte import __version__
 from brinkbyte.instance.container import Instance
+from brinkbyte.instance.licensing.audit import FLUSH_SECONDS
 from brinkbyte.instance.licensing.service import CLOCK_SAVE_SECONDS
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger
@@ -42,7 +43,7 @@ class Background:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Run every job until the block ends, then keep the offline clock."""
+        """Run every job until the block ends, then keep the audit and the offline clock."""
         settings = self._instance.settings
         service = self._instance.license
         jobs = [
@@ -56,6 +57,7 @@ class Background:
             ),
             self._every("heartbeat", settings.heartbeat_seconds, self.heartbeat),
             self._every("clock", CLOCK_SAVE_SECONDS, service.save_clock),
+            self._every("audit", FLUSH_SECONDS, service.audit.flush),
             self._every("maintenance", MAINTENANCE_SECONDS, self.maintain),
             self._refresh_again_and_again(),
         ]
@@ -64,6 +66,7 @@ class Background:
             yield
         finally:
             await self._end(tasks)
+            await service.audit.flush(everything=True)
             await service.save_clock()
 
     async def _end(self, tasks: list[asyncio.Task[None]]) -> None:
@@ -80,7 +83,7 @@ class Background:
         instance = self._instance
         instance.credentials.reload()
         await instance.license.look_into_directory()
-        await instance.license.note_mode()
+        instance.license.note_mode()
         # What needs the database comes last: without one the rest is still followed.
         await instance.license.save_if_needed()
         revision = instance.credentials.revision
@@ -124,7 +127,10 @@ class Background:
             _log.info("telemetry past its retention dropped", partitions=dropped)
         async with instance.pool.connection() as connection:
             await purge_idempotency_keys(connection)
-            await purge_validations(connection, instance.settings.customer_id)
+        more = True
+        while more:
+            async with instance.pool.connection() as connection:
+                more = await purge_validations(connection, instance.settings.customer_id)
 
     async def _refresh_again_and_again(self) -> None:
         service = self._instance.license

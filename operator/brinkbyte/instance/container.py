@@ -22,9 +22,7 @@ from brinkbyte.instance.services.views import Views
 from brinkbyte.instance.settings import InstanceSettings
 from brinkbyte.instance.triton.client import TritonClient
 from brinkbyte.instance.triton.loader import ModelLoader
-from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.kit.pools import Pool
-from brinkbyte.license.documents import Verifier
 from brinkbyte.license.keys import PublicJwk
 from brinkbyte.license.modes import UNLICENSED_DEVICES
 from brinkbyte.resources.names import TRITON_CONTROL_KEY
@@ -32,6 +30,7 @@ from brinkbyte.store import open_database
 from brinkbyte.store.cameras import camera_device
 from brinkbyte.store.devices import longest_registered, sync_devices
 from brinkbyte.store.directories import WatchedDirectory, read_text
+from brinkbyte.store.following import verifier_of
 from brinkbyte.store.identity import Identity
 
 
@@ -63,8 +62,10 @@ class Instance:
         self.license.first_devices = first
 
     async def configured_device(self, camera_id: str) -> str | None:
-        """Return the device that a camera is configured on; not asked where its seat decides."""
-        if self.license.policy().knows(camera_id):
+        """Return the device that a camera is configured on; not asked where seats decide."""
+        policy = self.license.policy()
+        seats_decide = policy.decision.full and policy.flags.license_validation
+        if seats_decide or policy.knows(camera_id):
             return None
         async with self.pool.connection() as connection:
             return await camera_device(connection, self.settings.customer_id, camera_id)
@@ -92,15 +93,9 @@ async def open_instance(
         stack.push_async_callback(billing.aclose)
         credentials = Credentials(settings.access_dir, settings.devices_dir)
 
-        def verifier() -> Verifier:
-            try:
-                instance_id: str | None = identity.instance_id()
-            except TemporaryError:
-                instance_id = None
-            return Verifier(roots, instance_id, settings.customer_id)
-
         license_service = LicenseService(
-            verifier=verifier,
+            verifier=verifier_of(identity, roots, settings.customer_id),
+            customer_id=settings.customer_id,
             pool=pool,
             cache=cache,
             billing=billing,

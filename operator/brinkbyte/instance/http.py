@@ -104,13 +104,14 @@ def _authenticate(scope: Scope) -> Principal | None:
     return instance.credentials.authenticate(text[len(_BEARER) :].strip())
 
 
-def get_instance(request: Request) -> Instance:
+# Dependencies are async although none waits: FastAPI runs sync ones in threads, a hop for each.
+async def get_instance(request: Request) -> Instance:
     """Return the application's parts."""
     instance: Instance = request.app.state.instance
     return instance
 
 
-def get_principal(request: Request) -> Principal:
+async def get_principal(request: Request) -> Principal:
     """Return who calls."""
     principal: Principal = request.state.principal
     return principal
@@ -126,12 +127,13 @@ class RequireCaller:
     def __init__(self, *callers: Caller) -> None:
         self._callers = frozenset(callers)
 
-    def __call__(self, principal: PrincipalDep) -> None:
+    async def __call__(self, request: Request) -> None:
         """Refuse the others.
 
         Raises:
             ProblemError: 403 ``WrongCredential``.
         """
+        principal: Principal = request.state.principal
         if principal.caller not in self._callers:
             wanted = " or ".join(sorted(caller.value for caller in self._callers))
             raise ProblemError(

@@ -33,6 +33,12 @@ class Metrics:
             ["operation", "replayed"],
             registry=self.registry,
         )
+        self.untracked = Counter(
+            "brinkbyte_instance_untracked_calls",
+            "Calls answered without an event, as the vendor had switched metering off",
+            ["operation"],
+            registry=self.registry,
+        )
         self.quarantined = Gauge(
             "brinkbyte_instance_quarantined_events",
             "Metered events set aside by the ledger and not billed, by reason",
@@ -78,6 +84,24 @@ class StateCollector(Collector):
         for tier, count in sorted(service.hits.items()):
             validations.add_metric([tier], count)
         yield validations
+        waived = CounterMetricFamily(
+            "brinkbyte_instance_waived_refusals",
+            "What would have been refused, had the vendor not switched validation off",
+            labels=["reason"],
+        )
+        for reason, count in sorted(service.waived.items()):
+            waived.add_metric([reason], count)
+        yield waived
+        yield CounterMetricFamily(
+            "brinkbyte_instance_audit_dropped",
+            "Decisions that the audit lacks, as the database was away for too long",
+            value=service.audit.dropped,
+        )
+        yield GaugeMetricFamily(
+            "brinkbyte_instance_audit_waiting",
+            "Decisions that wait to be written into the audit",
+            value=service.audit.waiting,
+        )
         yield CounterMetricFamily(
             "brinkbyte_instance_redis_failures",
             "Times Redis did not answer",

@@ -207,7 +207,9 @@ class TelemetryAnswer(WireModel):
 
     accepted: int
     camera_id: str
-    event_id: str = Field(description="id of the metering event")
+    event_id: str | None = Field(
+        description="id of the metering event; null: the vendor has switched metering off"
+    )
 
 
 class DetectionView(WireModel):
@@ -224,7 +226,9 @@ class InferenceAnswer(WireModel):
     camera_id: str
     model: str
     detections: tuple[DetectionView, ...]
-    event_id: str = Field(description="id of the metering event")
+    event_id: str | None = Field(
+        description="id of the metering event; null: the vendor has switched metering off"
+    )
 
 
 class AggregateView(WireModel):
@@ -270,6 +274,9 @@ class ValidationAnswer(WireModel):
     mode: LicenseMode
     reason: str
     message: str
+    waived: str | None = Field(
+        None, description="why it would be refused, were validation not switched off"
+    )
     tier: str = Field(description="memory, redis, postgres, billing; none: nobody knew")
     hardware_id: str | None
     growth_packs: tuple[str, ...]

@@ -13,6 +13,7 @@ from brinkbyte.license.claims import (
     SubscriptionStatus,
     TokenKind,
 )
+from brinkbyte.license.confirmation import confirmed_until
 
 UPGRADE_URL: Final = "https://portal.brinkbyte.io/billing"
 UNLICENSED_DEVICES: Final = 3
@@ -85,6 +86,16 @@ def decide_mode(
             LicenseMode.SUSPENDED,
             "SubscriptionSuspended",
             f"The subscription is suspended. Settle the open invoice at {UPGRADE_URL}",
+        )
+    lapsed = claims.exp + claims.grace_seconds
+    if not claims.flags.offline_mode and confirmed_until(claims) <= now < lapsed:
+        return ModeDecision(
+            LicenseMode.EXPIRED,
+            "LicenseUnconfirmed",
+            "This license holds while the billing API confirms it, and it has not for an hour: the "
+            "three longest-registered devices go on with the base models, nothing is deleted. "
+            f"Connect the site to the billing API; offline use is a matter of the plan, see "
+            f"{UPGRADE_URL}",
         )
     if now < claims.exp:
         if claims.trial.is_active:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -28,6 +29,24 @@ INSERT INTO system_config AS held (tenant_id, key, value) VALUES (%(tenant)s, 'c
 ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value
     WHERE ((held.value->>'signedTime')::bigint, (held.value->>'runningSeconds')::bigint)
           < ((excluded.value->>'signedTime')::bigint, (excluded.value->>'runningSeconds')::bigint)
+"""
+
+_IDS: Final = """
+SELECT nextval(pg_get_serial_sequence('license_validation_log', 'id'))
+FROM generate_series(1, %s)
+"""
+_RECORD: Final = """
+INSERT INTO license_validation_log AS held (tenant_id, id, at, last_at, times,
+    subject_kind, subject, allowed, mode, reason, message, tier)
+OVERRIDING SYSTEM VALUE
+SELECT %(tenant)s, id, to_timestamp(first), CASE WHEN times > 1 THEN to_timestamp(last) END, times,
+       subject_kind, subject, allowed, mode, reason, message, tier
+FROM unnest(%(ids)s::bigint[], %(first)s::float8[], %(last)s::float8[], %(times)s::bigint[],
+            %(subject_kinds)s::text[], %(subjects)s::text[], %(allowed)s::boolean[],
+            %(modes)s::text[], %(reasons)s::text[], %(messages)s::text[], %(tiers)s::text[])
+    AS given (id, first, last, times, subject_kind, subject, allowed, mode, reason, message, tier)
+ON CONFLICT (tenant_id, id) DO UPDATE SET times = excluded.times, last_at = excluded.last_at
+    WHERE held.times < excluded.times AND held.at = excluded.at
 """
 
 
@@ -57,6 +76,21 @@ class ValidationRecord:
     reason: str
     message: str
     tier: str
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """A decision, and how often it was made.
+
+    Attributes:
+        times: from ``first_at`` to ``last_at``, Unix seconds.
+    """
+
+    id: int
+    record: ValidationRecord
+    times: int
+    first_at: float
+    last_at: float
 
 
 async def store_document(
@@ -93,42 +127,48 @@ async def load_documents(
         ]
 
 
+async def new_audit_ids(conn: AsyncConnection[Any], count: int) -> list[int]:
+    """Return ids for so many new rows of the audit."""
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(_IDS, (count,))
+        return [int(row[0]) async for row in cursor]
+
+
 async def record_validations(
-    conn: AsyncConnection[Any], tenant_id: str, records: list[ValidationRecord]
+    conn: AsyncConnection[Any], tenant_id: str, rows: Sequence[AuditRow]
 ) -> None:
-    """Append rows to the audit."""
-    async with conn.cursor() as cursor:
-        await cursor.executemany(
-            "INSERT INTO license_validation_log "
-            "(tenant_id, subject_kind, subject, allowed, mode, reason, message, tier) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
-            [
-                (
-                    tenant_id,
-                    record.subject_kind,
-                    record.subject,
-                    record.allowed,
-                    record.mode,
-                    record.reason,
-                    record.message,
-                    record.tier,
-                )
-                for record in records
-            ],
-        )
+    """Write rows of the audit, new ones and those that count on; writing twice changes nothing."""
+    records = [row.record for row in rows]
+    await conn.execute(
+        _RECORD,
+        {
+            "tenant": tenant_id,
+            "ids": [row.id for row in rows],
+            "times": [row.times for row in rows],
+            "first": [row.first_at for row in rows],
+            "last": [row.last_at for row in rows],
+            "subject_kinds": [record.subject_kind for record in records],
+            "subjects": [record.subject for record in records],
+            "allowed": [record.allowed for record in records],
+            "modes": [record.mode for record in records],
+            "reasons": [record.reason for record in records],
+            "messages": [record.message for record in records],
+            "tiers": [record.tier for record in records],
+        },
+    )
 
 
 async def purge_validations(
     conn: AsyncConnection[Any], tenant_id: str, *, keep: timedelta = LOG_RETENTION
-) -> int:
-    """Delete up to 10,000 audit rows older than ``keep`` and return how many went."""
+) -> bool:
+    """Delete audit rows older than ``keep``, up to 10,000, and tell whether there may be more."""
     done = await conn.execute(
         "DELETE FROM license_validation_log WHERE tenant_id = %(tenant)s AND id IN ("
         "SELECT id FROM license_validation_log WHERE tenant_id = %(tenant)s "
         "AND at < now() - %(keep)s LIMIT %(rows)s)",
         {"tenant": tenant_id, "keep": keep, "rows": _PURGE_ROWS},
     )
-    return done.rowcount
+    return done.rowcount == _PURGE_ROWS
 
 
 async def get_config(conn: AsyncConnection[Any], tenant_id: str, key: str) -> dict[str, Any] | None:

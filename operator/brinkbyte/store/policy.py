@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
 from brinkbyte.catalog import Catalog, unlicensed_entitlements
-from brinkbyte.license.claims import Features, Grant, Limits
+from brinkbyte.license.claims import Features, Flags, Grant, Limits
+from brinkbyte.license.confirmation import confirmed_until
 from brinkbyte.license.documents import Snapshot
 from brinkbyte.license.modes import (
     UNLICENSED_DEVICES,
@@ -31,6 +32,9 @@ class CameraDecision:
         hardware_id: the device that the camera is on; None when nobody knows.
         grant: models, analytics and outputs in force; empty when refused.
         valid_until: Unix seconds until which this holds without news; None: open.
+        licensed: what the license itself allows, while the vendor has switched validation off and
+            ``grant`` is everything; None: validation is on.
+        waived: why the camera would be refused, then; empty: it would not.
     """
 
     camera_id: str
@@ -43,6 +47,8 @@ class CameraDecision:
     packs: tuple[str, ...] = ()
     trial_seat: bool = False
     valid_until: int | None = None
+    licensed: Grant | None = None
+    waived: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,19 @@ class Policy:
             now=self.now,
             revocations=revocations.entries if revocations else (),
         )
+
+    @cached_property
+    def flags(self) -> Flags:
+        """The vendor's switches in force; those of a license out of force count no more."""
+        claims = self.snapshot.license
+        return claims.flags if claims is not None and self.decision.full else Flags()
+
+    @cached_property
+    def everything(self) -> Grant:
+        """What there is at all."""
+        names = self.catalog.models, self.catalog.analytics, self.catalog.outputs
+        models, analytics, outputs = (tuple(sorted(each)) for each in names)
+        return Grant(models=models, analytics=analytics, outputs=outputs)
 
     @cached_property
     def plan(self) -> str:
@@ -122,7 +141,7 @@ class Policy:
         if seats is None:
             return "SeatsMissing", (
                 "The list of licensed cameras has not arrived yet. Connect the site to the billing "
-                "API, or import a bundle"
+                f"API, or import a bundle; what was bought is at {UPGRADE_URL}"
             )
         if self.snapshot.seats_revoked:
             return "SeatsRevoked", (
@@ -133,7 +152,7 @@ class Policy:
         if self.decision.full and seats.claims.exp + grace <= self.now:
             return "SeatsExpired", (
                 "The list of licensed cameras has ended. Connect the site to the billing API, or "
-                "import a new bundle"
+                f"import a new bundle; what was bought is at {UPGRADE_URL}"
             )
         return None
 
@@ -154,9 +173,12 @@ class Policy:
 
     @cached_property
     def licensed_models(self) -> frozenset[str]:
-        """Every model that any camera may use: what Triton has loaded."""
-        if not self.decision.full:
-            return frozenset(self.base_grant.models) if self.base_devices else frozenset()
+        """Every model that any camera may use: what Triton has loaded.
+
+        All of them, while the vendor has switched the enforcement in Triton off.
+        """
+        if not self.flags.triton_enforcement:
+            return frozenset(self.catalog.models)
         return frozenset(self.tenant_grant.models)
 
     @cached_property
@@ -164,6 +186,8 @@ class Policy:
         """The union over all cameras."""
         if not self.decision.full:
             return self.base_grant if self.base_devices else NOTHING
+        if not self.flags.license_validation:
+            return self.everything
         if self.seats is None or self.snapshot.license is None:
             return NOTHING
         live = [seat for seat in self.seats.seats.values() if not _ended(seat, self.now)]
@@ -198,9 +222,23 @@ class Policy:
             camera_id: the camera.
             configured: the device it is configured on here; counts without a seat list only.
         """
-        if self.decision.full:
-            return self._licensed_camera(camera_id)
-        return self._unlicensed_camera(camera_id, configured)
+        if not self.decision.full:
+            return self._unlicensed_camera(camera_id, configured)
+        judged = self._licensed_camera(camera_id)
+        return judged if self.flags.license_validation else self._waived(judged, configured)
+
+    def _waived(self, judged: CameraDecision, configured: str | None) -> CameraDecision:
+        """Return the decision while validation is off: nothing is refused, and it says what was."""
+        message = f"not refused, validation is switched off by the vendor: {judged.message}"
+        return replace(
+            judged,
+            allowed=True,
+            hardware_id=judged.hardware_id or configured,
+            grant=self.everything,
+            licensed=judged.grant,
+            message=judged.message if judged.allowed else message,
+            waived="" if judged.allowed else judged.reason,
+        )
 
     def _licensed_camera(self, camera_id: str) -> CameraDecision:
         if self._seats_refusal is not None or self.seats is None:
@@ -221,8 +259,9 @@ class Policy:
                 f"The trial seat of camera {camera_id} has ended. Buy a seat at {UPGRADE_URL}",
                 seat.hardware_id,
             )
-        granted = self.seats.grant_of(camera_id, now=self.now) or NOTHING
-        ends = [end for end in (seat.until, claims.exp + claims.grace_seconds) if end is not None]
+        ends = [claims.exp + claims.grace_seconds]
+        ends += [] if seat.until is None else [seat.until]
+        ends += [] if claims.flags.offline_mode else [confirmed_until(claims)]
         return CameraDecision(
             camera_id=camera_id,
             allowed=True,
@@ -230,11 +269,25 @@ class Policy:
             reason=self.decision.reason,
             message=self.decision.message,
             hardware_id=seat.hardware_id,
-            grant=merge_grants([granted, claims.grant]),
+            grant=self._granted(seat.packs),
             packs=seat.packs,
             trial_seat=seat.until is not None,
             valid_until=min(ends),
         )
+
+    def _granted(self, packs: tuple[str, ...]) -> Grant:
+        """Return what a seat with packs may use; worked out once for all cameras alike."""
+        held = self._grants.get(packs)
+        if held is None and self.seats is not None and self.snapshot.license is not None:
+            claims = self.seats.claims
+            added = [claims.packs[pack] for pack in packs if pack in claims.packs]
+            held = merge_grants([claims.base, *added, self.snapshot.license.grant])
+            self._grants[packs] = held
+        return held or NOTHING
+
+    @cached_property
+    def _grants(self) -> dict[tuple[str, ...], Grant]:
+        return {}
 
     def _unlicensed_camera(self, camera_id: str, configured: str | None) -> CameraDecision:
         seat = self._seat(camera_id)

@@ -18,7 +18,6 @@ from brinkbyte.guards import (
     require_entitlement,
 )
 from brinkbyte.license.modes import UPGRADE_URL
-from brinkbyte.trust import TrustRoots
 from services.guards.conftest import FREE, TOKENS, guard_settings
 from support.instance_api import eventually
 from support.instance_site import REPOSITORY, Site
@@ -45,8 +44,7 @@ async def http(site: Site, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[htt
     for name, value in site.environment().items():
         if name.startswith("BRINKBYTE_"):
             monkeypatch.setenv(name, value)
-    roots = TrustRoots(vendor().roots, development=True)
-    monkeypatch.setattr(context, "load_release_roots", lambda: roots)
+    monkeypatch.setattr(context, "trusted_roots", lambda: vendor().roots)
     app = example()
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (

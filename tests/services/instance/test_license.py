@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from brinkbyte.instance.licensing import service
 from brinkbyte.license.claims import CameraMode, TokenKind
 from brinkbyte.license.keys import SigningKey, sign_key_set
 from brinkbyte.license.seats import Seat
 from brinkbyte.license.tokens import sign
+from brinkbyte.store import following
 from brinkbyte.store.licenses import set_config
 from services.instance.test_telemetry import batch
 from support.instance_api import SERVICE, Api, device, eventually, running_app
@@ -70,6 +70,7 @@ async def test_validate_says_what_a_camera_may_use(api: Api) -> None:
     assert refused["upgradeUrl"] in refused["message"]
     status = (await api.http.get("/api/v1/license/status", headers=SERVICE)).json()
     assert status["validations"]["total"] == 2
+    await api.instance.license.audit.flush()
     async with api.instance.pool.connection() as connection:
         rows = await (
             await connection.execute(
@@ -185,6 +186,7 @@ async def test_bad_documents_are_refused_and_the_last_good_stays(site: Site) -> 
             assert (policy.decision.mode, policy.plan) == ("active", "professional")
         status = (await api.http.get("/api/v1/license/status", headers=SERVICE)).json()
         assert set(cases) <= {item["reason"] for item in status["refusedDocuments"]}
+        await api.instance.license.audit.flush()
         async with api.instance.pool.connection() as connection:
             rows = await (
                 await connection.execute(
@@ -247,16 +249,16 @@ async def test_enrollment_after_start_brings_the_license_in(site: Site) -> None:
 async def test_what_was_refused_for_a_time_is_taken_in_when_the_cause_is_gone(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_REFUSED_SECONDS", 0.2)
+    monkeypatch.setattr(following, "REFUSED_SECONDS", 0.2)
     async with running_app(site) as api:
         license_service = api.instance.license
-        license_service._wall = lambda: time.time() - 7200  # a clock that is not set yet
+        license_service.clock.wall = lambda: time.time() - 7200  # a clock that is not set yet
         site.install()
         await eventually(lambda: license_service.refused)
         assert license_service.policy().decision.mode == "unlicensed"
-        license_service._wall = time.time
+        license_service.clock.wall = time.time
         await eventually(lambda: license_service.policy().decision.mode == "active")
-        await eventually(lambda: license_service._directory_again == float("inf"))
+        await eventually(lambda: license_service.documents._again == float("inf"))
 
 
 async def test_what_came_before_its_instance_id_is_taken_in_with_it(site: Site) -> None:

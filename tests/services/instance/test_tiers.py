@@ -12,7 +12,8 @@ import pytest
 
 from brinkbyte.client import BillingClient
 from brinkbyte.instance.background import Background
-from brinkbyte.license.claims import CameraMode
+from brinkbyte.license.claims import CameraMode, TokenKind
+from brinkbyte.license.clock import ClockState
 from brinkbyte.license.keys import load_roots
 from brinkbyte.license.seats import Seat
 from brinkbyte.license.wire import InventoryCamera, InventoryDevice, InventoryRequest
@@ -169,14 +170,14 @@ async def test_a_clock_turned_back_gains_nothing(site: Site) -> None:
     async with running_app(site) as api:
         assert api.instance.license.policy().decision.mode == "expired"
         service = api.instance.license
-        true_wall = service._wall
+        true_wall = service.clock.wall
         # Ten hours of running are kept, then the clock goes back by half a year.
-        service._clock = service._clock.taken_in(int(true_wall())).ran(36_000)
+        service.clock.merge(ClockState(signed_time=int(true_wall()), running_seconds=36_000))
         await service.save_clock()
         assert service.now() >= int(true_wall()) + 36_000 - 5
     async with running_app(site) as api:
         service = api.instance.license
-        service._wall = lambda: true_wall() - 180 * DAY
+        service.clock.wall = lambda: true_wall() - 180 * DAY
         assert service.now() > time.time() + 30_000
         assert service.policy().decision.mode == "expired"
 
@@ -292,3 +293,46 @@ async def test_a_heartbeat_is_sent_and_a_revoked_license_arrives(
     await Background(connected.instance).heartbeat()
     await service.refresh()
     assert service.policy().decision.mode == "revoked"
+
+
+async def test_many_unknown_cameras_at_once_share_one_look(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install(seats=seats("cam-1"))
+    async with running_app(site) as api:
+        service, cache = api.instance.license, api.instance.cache
+        look, looks = cache.newer, []
+
+        async def counted(held: dict[TokenKind, int]) -> dict[TokenKind, str]:
+            looks.append(1)
+            await asyncio.sleep(0.05)
+            return await look(held)
+
+        monkeypatch.setattr(cache, "newer", counted)
+        answers = await asyncio.gather(*(validate(api, f"new-{each}") for each in range(40)))
+        assert {answer[0] for answer in answers} == {False}
+        assert len(looks) == 1
+        service._found_nothing = service._monotonic()
+        # Nor does one after the other, for a moment; and what was not there is remembered.
+        assert await validate(api, "new-99") == (False, "none")
+        assert await validate(api, "new-1") == (False, "memory")
+        assert len(looks) == 1
+
+
+async def test_a_look_for_one_camera_that_found_it_is_not_the_end_for_another(
+    site: Site, tmp_path: Path
+) -> None:
+    """The first look ends at Redis; what came into PostgreSQL meanwhile is found all the same."""
+    site.install(sequence=7, seats=seats("cam-1"))
+    own = tmp_path / "own"
+    async with (
+        running_app(site, watch_seconds=60) as one,
+        running_app(site, watch_seconds=60, license_dir=own) as two,
+    ):
+        site.install(sequence=8, seats=seats("cam-1", "cam-2"))
+        await one.instance.license.look_into_directory()
+        one.instance.cache._rest(ConnectionError("rest"))
+        site.install(sequence=9, seats=seats("cam-1", "cam-2", "cam-3"))
+        await one.instance.license.look_into_directory()
+        found = await asyncio.gather(validate(two, "cam-2"), validate(two, "cam-3"))
+        assert [answer[0] for answer in found] == [True, True]

@@ -192,11 +192,33 @@ def test_a_restart_keeps_what_the_instance_said() -> None:
     assert words(restarted) == words(view(before))
 
 
-def test_a_silent_instance_is_unknown_unless_it_was_well() -> None:
-    silent: dict[str, Any] = {"asked": True, "state": None, "state_error": "no answer"}
-    assert words(view(**silent))["TritonReady"] == ("Unknown", "InstanceUnreachable")
-    before = with_status(view())
-    assert words(view(before, **silent))["TritonReady"] == ("True", "Available")
+SILENT: dict[str, Any] = {"asked": True, "state": None, "state_error": "no answer"}
+
+
+def test_of_a_silent_instance_nobody_knows_and_ready_stays_as_it_was() -> None:
+    well = with_status(view())
+    silent = with_status(view(well, **SILENT))
+    found = words(view(well, **SILENT))
+    for kind in (ConditionType.TRITON_READY, ConditionType.METERING_HEALTHY):
+        assert found[kind] == ("Unknown", "InstanceUnreachable")
+    assert found["Ready"] == ("True", "Available")
+    # It stays so while it is silent, also after a restart of the operator; then all is well again.
+    assert words(view(silent, **SILENT)) == found
+    assert words(view(silent, asked=False, state=None)) == found
+    assert words(view(silent)) == words(view(well))
+
+
+def test_a_silent_instance_that_was_never_well_is_not_ready() -> None:
+    found = words(view(**SILENT))
+    assert found["TritonReady"] == ("Unknown", "InstanceUnreachable")
+    assert found["Ready"] == ("Unknown", "InstanceUnreachable")
+
+
+def test_pods_of_triton_count_for_ready_also_while_the_instance_is_silent() -> None:
+    gone = Seen(False, "Crashing", "look")
+    components = {ConditionType.TRITON_READY: gone}
+    found = words(view(with_status(view()), components=components, **SILENT))
+    assert found["Ready"] == found["TritonReady"] == ("False", "Crashing")
 
 
 def test_what_is_in_the_reporters_way_is_shown_and_forgotten_once_it_is_gone() -> None:

@@ -62,7 +62,7 @@ def followed(snapshot: Snapshot, *, wall: list[float] | None = None) -> Followed
         wall=time.time if wall is None else lambda: wall[0],
         monotonic=lambda: 0.0,
     )
-    made.snapshot = snapshot
+    made.documents.snapshot = snapshot
     return made
 
 

@@ -145,3 +145,24 @@ def test_the_period_ends_later_and_while_offline_within_a_month(
         assert end - now <= 31 * 86_400
     else:
         assert end == signed
+
+
+@pytest.mark.parametrize("rule", ["hard", "soft", "overage"])
+def test_how_a_quota_ends_is_what_the_license_signs(rule: str) -> None:
+    """Whatever the plan's name and allowance would make one think."""
+    found = quota(
+        TOKENS, plan="platform_standard", quotas={TOKENS: 1_000_000}, quotaRules={TOKENS: rule}
+    )
+    assert found.ending == rule
+    assert found.counter.ceiling == {"hard": 1_000_000, "soft": 1_200_000, "overage": None}[rule]
+    other = quota(TOKENS, plan="platform_free", quotas={TOKENS: 5}, quotaRules={CALLS: rule})
+    assert other.ending == "soft"
+
+
+def test_while_validation_is_off_a_quota_counts_on_and_warns() -> None:
+    found = quota(SEATS, quotas={SEATS: 3}, flags={"licenseValidation": False})
+    assert (found.ending, found.counter.ceiling, found.counter.over_for) == ("waived", None, None)
+    answer = found.answer(DECISION, Decimal(9))
+    assert (answer.allowed, answer.warning, answer.limit, answer.remaining) == (True, True, 3, 0)
+    assert "switched validation off" in answer.message
+    assert not found.answer(DECISION, Decimal(2)).warning

@@ -86,3 +86,20 @@ def test_it_holds_until_the_license_or_its_grace_ends() -> None:
     assert (standing().since, standing().until) == (NOW, NOW + 45 * DAY)
     assert standing(NOW + 45 * DAY).until == NOW + 52 * DAY
     assert standing(NOW + 52 * DAY).until > NOW + 10_000 * DAY
+
+
+def test_while_validation_is_off_a_feature_passes_with_what_it_would_say() -> None:
+    found = standing(flags={"licenseValidation": False}).features
+    lacking = found["hasCustomBranding"]
+    assert (lacking.allowed, lacking.warning, lacking.reason) == (True, True, "FeatureNotLicensed")
+    assert "switched validation off" in lacking.message
+    assert not found["canExportData"].warning
+    # Of a license that is not in force it does not count.
+    assert not standing(NOW + 60 * DAY, flags={"licenseValidation": False}).subscription.allowed
+
+
+def test_without_offline_use_it_is_judged_anew_when_the_confirmation_ends() -> None:
+    flags = {"offlineMode": False}
+    held = standing(flags=flags)
+    assert NOW + 2 * 3600 < held.until < NOW + 3 * 3600
+    assert standing(held.until, flags=flags).subscription.reason == "LicenseUnconfirmed"

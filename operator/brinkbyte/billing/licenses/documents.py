@@ -106,9 +106,9 @@ def stale_documents(
         before = stored.get(kind, Issued())
         behind = before.sequence < held_sequence <= int(clock * MICROSECOND)
         grace = customer.standing.grace_seconds
-        stale = issue.must_issue(before, content, claims.exp, now, grace=grace) or context.orphaned(
-            before.key_id
-        )
+        stale = issue.must_issue(before, content, claims.exp, now, grace=grace)
+        stale = stale or issue.must_confirm(before, claims, now)
+        stale = stale or context.orphaned(before.key_id)
         if stale or (behind and claims.exp > now):
             sequence = issue.next_sequence(before.sequence, clock)
             same = before.content_hash == content
@@ -197,6 +197,7 @@ async def issue_documents(
             item.claims.exp,
             token,
             context.keyring.key(item.kind).kid,
+            item.claims.iat,
         )
         for item, token in zip(wanted, tokens, strict=True)
     }

@@ -80,6 +80,7 @@ class Issued:
     expires_at: int = 0
     token: str = ""
     key_id: str | None = None
+    issued_at: int = 0
 
 
 def next_sequence(stored: int, now: float) -> int:
@@ -131,6 +132,19 @@ def must_issue(
         now < wanted_end
         and stored.expires_at - now < RENEW_BELOW
         and wanted_end - stored.expires_at >= RENEW_GAIN
+    )
+
+
+def must_confirm(stored: Issued, wanted: Claims, now: int) -> bool:
+    """Tell whether a license without offline use is signed anew: that confirms it.
+
+    Not at every question: who was told within half a refresh is told again in time.
+    """
+    return (
+        isinstance(wanted, LicenseClaims)
+        and not wanted.flags.offline_mode
+        and now < wanted.exp
+        and now - stored.issued_at >= REFRESH_AFTER // 2
     )
 
 

@@ -335,7 +335,7 @@ async def issued(
 ) -> dict[TokenKind, Issued]:
     """Return what is stored of the newest documents; no token if made for another instance."""
     cursor = await connection.execute(
-        "SELECT kind, sequence, content_sequence, content_hash, expires_at, key_id, "
+        "SELECT kind, sequence, content_sequence, content_hash, expires_at, key_id, issued_at, "
         "CASE WHEN instance_id = %s THEN token ELSE '' END AS token "
         "FROM licenses WHERE tenant_id = %s",
         [instance_id, tenant_id],
@@ -348,6 +348,7 @@ async def issued(
             int(row["expires_at"].timestamp()),
             row["token"],
             row["key_id"],
+            int(row["issued_at"].timestamp()),
         )
         for row in await cursor.fetchall()
     }

@@ -31,6 +31,8 @@ def parse_body(call: MeteredCall, model: type[B]) -> B:
 def metered_response(instance: Instance, operation: str, answer: MeteredAnswer) -> Response:
     """Return the answer of a metered call, marked when it is a stored one."""
     instance.metrics.metered.labels(operation, str(answer.replayed).lower()).inc()
+    if not answer.tracked:
+        instance.metrics.untracked.labels(operation).inc()
     headers = {"Idempotent-Replayed": "true"} if answer.replayed else None
     return Response(
         answer.body, status_code=answer.status, media_type="application/json", headers=headers

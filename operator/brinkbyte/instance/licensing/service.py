@@ -10,40 +10,29 @@ import asyncio
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from brinkbyte.catalog import Catalog
-from brinkbyte.instance.licensing.audit import DATABASE_ERRORS, Audit, RefusedDocument
+from brinkbyte.instance.licensing.audit import Audit, RefusedDocument
 from brinkbyte.instance.licensing.billing import BillingTier
 from brinkbyte.instance.licensing.cache import DocumentCache
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import Pool
 from brinkbyte.license.claims import TokenKind
-from brinkbyte.license.clock import ClockState
-from brinkbyte.license.documents import (
-    ORDER,
-    Documents,
-    Snapshot,
-    Verifier,
-)
+from brinkbyte.license.documents import ORDER, Snapshot, TakenIn, Verifier
 from brinkbyte.license.modes import LicenseMode
-from brinkbyte.store.directories import WatchedDirectory, read_documents
-from brinkbyte.store.licenses import (
-    ValidationRecord,
-    advance_clock,
-    get_config,
-    load_documents,
-    store_document,
-)
+from brinkbyte.store.directories import WatchedDirectory
+from brinkbyte.store.following import DATABASE_ERRORS, FollowedDocuments, RunningClock
+from brinkbyte.store.licenses import ValidationRecord, advance_clock, store_document
 from brinkbyte.store.policy import CameraDecision, Policy
 
 REFRESH_SECONDS: Final = 3600
 """Asked again after this long when no license says otherwise; also the memory tier's TTL."""
 CLOCK_SAVE_SECONDS: Final = 3600
-_REFUSED_SECONDS: Final = 60.0
 _UNKNOWN_CAMERA_SECONDS: Final = 30.0
+_LOOK_PAUSE_SECONDS: Final = 1.0
 _BILLING_PAUSE_SECONDS: Final = 10.0
 _BILLING_PATIENCE_SECONDS: Final = 3.0
 _UNKNOWN_REMEMBERED: Final = 10_000
@@ -55,6 +44,7 @@ class LicenseService:
 
     Args:
         verifier: returns what documents are verified with now; the instance id may come later.
+        customer_id: the customer whose instance this is.
         pool: the instance's database.
         cache: the Redis tier.
         billing: the fourth tier.
@@ -62,12 +52,20 @@ class LicenseService:
         catalog: what holds without a license.
         wall: the machine's clock, Unix seconds.
         monotonic: seconds that never go back.
+
+    Attributes:
+        audit: what was decided.
+        clock: the offline clock.
+        hits: validations by the tier that knew.
+        waived: refusals that switched-off validation kept back, by reason.
+        changed: set when what is allowed may have changed.
     """
 
     def __init__(
         self,
         *,
         verifier: Callable[[], Verifier],
+        customer_id: str,
         pool: Pool,
         cache: DocumentCache,
         billing: BillingTier,
@@ -76,54 +74,70 @@ class LicenseService:
         wall: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._verifier = verifier
+        self.customer_id = customer_id
         self._pool = pool
         self._cache = cache
         self._billing = billing
-        self._directory = directory
         self._catalog = catalog
-        self._wall = wall
         self._monotonic = monotonic
-        self.snapshot = Snapshot()
+        self.clock = RunningClock(wall=wall, monotonic=monotonic)
+        self.documents = FollowedDocuments(
+            verifier=verifier,
+            customer_id=customer_id,
+            pool=pool,
+            directory=directory,
+            clock=self.clock,
+            heard=self._heard,
+        )
         self.first_devices: tuple[str, ...] = ()
         self.hits: Counter[str] = Counter()
-        self._audit = Audit(pool, monotonic=monotonic)
+        self.waived: Counter[str] = Counter()
+        self.audit = Audit(pool, customer_id, wall=wall, monotonic=monotonic)
         self.confirmed_at: int | None = None
         self.last_refresh_error: BrinkByteError | None = None
-        self._clock = ClockState()
-        self._clock_from = monotonic()
         self._confirmed = float("-inf")
         self._unknown: OrderedDict[str, float] = OrderedDict()
         self._asked_billing = float("-inf")
         self._refreshing: asyncio.Task[bool] | None = None
-        self._lock = asyncio.Lock()
+        self._looking: asyncio.Task[str] | None = None
+        self._found_nothing = float("-inf")
         self._unsaved = False
         self._sources: dict[TokenKind, str] = {}
         self._mode: LicenseMode | None = None
-        self._instance_id: str | None = None
-        self._refused: dict[str, bool] = {}
-        self._directory_again = float("inf")
+        self._policy = Policy(self.snapshot, self.now(), catalog)
         self.changed = asyncio.Event()
 
     # What holds now.
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The newest verified documents."""
+        return self.documents.snapshot
+
     def now(self) -> int:
         """Return the time to judge licenses by, Unix seconds."""
-        return self._ticked().now(int(self._wall()))
+        return self.clock.now()
 
     def policy(self) -> Policy:
         """Return what is allowed now."""
-        return Policy(self.snapshot, self.now(), self._catalog, self.first_devices)
+        snapshot, now, held = self.documents.snapshot, self.clock.now(), self._policy
+        if (
+            held.snapshot is snapshot
+            and held.now == now
+            and held.first_devices is self.first_devices
+        ):
+            return held
+        self._policy = Policy(snapshot, now, self._catalog, self.first_devices)
+        return self._policy
 
-    @property
-    def customer_id(self) -> str:
-        """The customer whose instance this is."""
-        return self._verifier().customer_id
+    def tracked(self) -> bool:
+        """Tell whether use is metered now; the vendor alone may switch that off."""
+        return self.policy().flags.usage_tracking
 
     @property
     def refused(self) -> Sequence[RefusedDocument]:
         """The documents that were refused lately, each once."""
-        return tuple(self._audit.refused)
+        return tuple(self.audit.refused)
 
     @property
     def refresh_after(self) -> int:
@@ -140,49 +154,22 @@ class LicenseService:
 
     async def start(self) -> None:
         """Load clock and documents: PostgreSQL, then Redis, then the directory."""
-        self._instance_id = self._verifier().instance_id
         await self.look_into_database()
-        await self._take_in(await self._cache.newer(self._sequences()), "redis")
+        await self._look_into_cache()
         await self.look_into_directory()
-        await self._note_mode()
+        self.note_mode()
 
     async def look_into_directory(self) -> None:
-        """Take in what the mounted directory holds, if it changed since the last look.
-
-        What was refused is tried again: at once under another instance id, else now and then, as
-        a document may only have come before its time, or before what it goes with.
-        """
-        instance_id = self._verifier().instance_id
-        enrolled_anew = instance_id not in {None, self._instance_id}
-        self._instance_id = instance_id
-        if enrolled_anew:
-            await self.look_into_database()
-        if enrolled_anew or self._monotonic() >= self._directory_again:
-            self._directory.forget()
-        if not self._directory.changed():
-            return
-        await self._take_in(read_documents(self._directory.path), "directory")
-        wait = _REFUSED_SECONDS if self._refused["directory"] else float("inf")
-        self._directory_again = self._monotonic() + wait
+        """Take in what the mounted directory holds, if it changed since the last look."""
+        await self.documents.look_into_directory()
 
     async def look_into_database(self) -> bool:
         """Take in what another replica has kept; tell whether anything was newer."""
-        try:
-            async with self._pool.connection() as connection:
-                kept = await get_config(connection, self.customer_id, "clock")
-                rows = await load_documents(connection, self.customer_id, self._sequences())
-        except DATABASE_ERRORS as error:
-            _log.warning("stored documents cannot be read", error=str(error))
-            return False
-        if kept is not None:
-            # A later release may have written more members.
-            self._merge_clock(ClockState.model_validate(kept, extra="ignore"))
-        return await self._take_in({row.kind: row.document for row in rows}, "postgres")
+        return bool((await self.documents.look_into_database()).accepted)
 
-    def _merge_clock(self, kept: ClockState) -> None:
-        ours = self._ticked()
-        if (kept.signed_time, kept.running_seconds) > (ours.signed_time, ours.running_seconds):
-            self._clock, self._clock_from = kept, self._monotonic()
+    async def _look_into_cache(self) -> bool:
+        newer = await self._cache.newer(self.documents.sequences)
+        return bool((await self.documents.take_in(newer, "redis")).accepted)
 
     async def refresh(self) -> bool:
         """Ask the billing API for newer documents; calls at the same time share one request.
@@ -202,9 +189,9 @@ class LicenseService:
             self.last_refresh_error = error
             _log.info("the billing API gave no newer license", reason=error.reason)
             return False
-        await self._take_in(documents, "billing")
+        await self.documents.take_in(documents, "billing")
         self._confirmed = self._monotonic()
-        self.confirmed_at = int(self._wall())
+        self.confirmed_at = int(self.clock.wall())
         self.last_refresh_error = None
         return True
 
@@ -220,31 +207,25 @@ class LicenseService:
             wait = float(self.refresh_after)
         return wait * random.uniform(0.85, 1.0)  # noqa: S311 - spreads load, guards nothing
 
-    async def _take_in(self, documents: Documents, source: str) -> bool:
-        if not documents:
-            self._refused[source] = False
-            return False
-        async with self._lock:
-            held = self.snapshot
-            # A seat list of ten thousand takes tens of milliseconds: not in the event loop.
-            taken = await asyncio.to_thread(
-                self._verifier().take_in, held, documents, now=self.now()
+    async def _heard(self, taken: TakenIn, source: str) -> None:
+        self._unknown.clear()
+        self._sources |= dict.fromkeys(taken.accepted, source)
+        mode = self.policy().decision.mode
+        for kind in taken.accepted:
+            number = taken.snapshot.sequence(kind)
+            self.audit.note(
+                ValidationRecord(
+                    "document",
+                    kind.value,
+                    True,
+                    mode.value,
+                    "TakenIn",
+                    f"sequence {number}",
+                    source,
+                )
             )
-            self.snapshot = taken.snapshot
-            self._unknown.clear()
-            clock = self._ticked().taken_in(taken.snapshot.newest_signed_time)
-            self._clock, self._clock_from = clock, self._monotonic()
-            self._sources |= dict.fromkeys(taken.accepted, source)
-        self._refused[source] = bool(taken.refused)
-        records = [self._accepted(kind, source) for kind in taken.accepted]
-        records += self._audit.refusals(
-            taken.refused,
-            source=source,
-            mode=self.policy().decision.mode,
-            at=int(self._wall()),
-        )
-        changed = taken.snapshot is not held
-        if changed:
+        self.audit.refusals(taken.refused, source=source, mode=mode, at=int(self.clock.wall()))
+        if taken.accepted:
             self._unsaved = True
             self.changed.set()
             await self._save()
@@ -254,43 +235,30 @@ class LicenseService:
                     for kind, text in self.snapshot.raw.items()
                 }
             )
-        await self._audit.write(self.customer_id, records)
-        await self._note_mode()
-        return changed
-
-    def _accepted(self, kind: TokenKind, source: str) -> ValidationRecord:
-        number = self.snapshot.sequence(kind)
-        _log.info("document taken in", kind=kind.value, sequence=number, source=source)
-        return ValidationRecord(
-            "document",
-            kind.value,
-            True,
-            self.policy().decision.mode.value,
-            "TakenIn",
-            f"sequence {number}",
-            source,
-        )
+        self.note_mode()
 
     # Validation of one camera.
 
     async def look_up(self, camera_id: str) -> None:
         """Bring what any tier knows of a camera into memory, where :meth:`policy` finds it."""
-        await self._decide(camera_id, None)
+        await self._look_up(camera_id)
 
     async def validate(
         self, camera_id: str, configured: str | None = None
     ) -> tuple[CameraDecision, str]:
-        """Return what a camera may do and which tier knew it; counted, written into the audit.
+        """Return what a camera may do and which tier knew it; counted, and noted in the audit.
 
         Args:
             camera_id: the camera.
             configured: the device it is configured on here.
         """
-        decision, tier = await self._decide(camera_id, configured)
+        tier = await self._look_up(camera_id)
+        decision = self.policy().camera(camera_id, configured)
         self.hits[tier] += 1
-        await self._audit.write(
-            self.customer_id,
-            [
+        if decision.waived:
+            self.waive(decision, [decision.waived])
+        else:
+            self.audit.note(
                 ValidationRecord(
                     "camera",
                     camera_id,
@@ -300,27 +268,70 @@ class LicenseService:
                     decision.message,
                     tier,
                 )
-            ],
-        )
+            )
         return decision, tier
 
-    async def _decide(self, camera_id: str, configured: str | None) -> tuple[CameraDecision, str]:
-        policy = self.policy()
-        if policy.knows(camera_id) or self._known_unknown(camera_id):
-            return policy.camera(camera_id, configured), "memory"
+    def waive(self, decision: CameraDecision, reasons: Iterable[str]) -> None:
+        """Count, log and note refusals that did not happen: the vendor switched validation off.
+
+        Args:
+            decision: of the camera.
+            reasons: why it would have been refused.
+        """
+        for reason in reasons:
+            self.waived[reason] += 1
+            new = self.audit.note(
+                ValidationRecord(
+                    "camera",
+                    decision.camera_id,
+                    True,
+                    decision.mode.value,
+                    reason,
+                    "not refused: validation is switched off by the vendor",
+                    "memory",
+                )
+            )
+            if new:
+                _log.warning(
+                    "not refused: validation is switched off by the vendor",
+                    camera=decision.camera_id,
+                    reason=reason,
+                )
+
+    async def _look_up(self, camera_id: str) -> str:
+        """Return the tier that knew about a camera: memory, redis, postgres, billing or none."""
+        if self.policy().knows(camera_id) or self._known_unknown(camera_id):
+            return "memory"
+        if self._monotonic() - self._found_nothing < _LOOK_PAUSE_SECONDS:
+            # Every tier has whole documents: who looked a moment ago looked for this camera, too.
+            return "none"
+        joined = self._looking is not None and not self._looking.done()
+        if not joined:
+            self._looking = asyncio.create_task(self._look_around(camera_id), name="license-look")
+        looking = self._looking
+        tier = await asyncio.shield(looking) if looking is not None else "none"
+        if self.policy().knows(camera_id):
+            return tier
+        if joined and tier != "none":
+            # Somebody's look, which ended as soon as their camera was found: ours comes now.
+            return await self._look_up(camera_id)
+        self._unknown[camera_id] = self._monotonic()
+        while len(self._unknown) > _UNKNOWN_REMEMBERED:
+            self._unknown.popitem(last=False)
+        return tier
+
+    async def _look_around(self, camera_id: str) -> str:
+        """Ask tier after tier for newer documents, until one brings the camera."""
         tier = "none"
-        if await self._take_in(await self._cache.newer(self._sequences()), "redis"):
+        if await self._look_into_cache():
             tier = "redis"
         if not self.policy().knows(camera_id) and await self.look_into_database():
             tier = "postgres"
         if not self.policy().knows(camera_id) and await self._ask_billing_briefly():
             tier = "billing"
-        policy = self.policy()
-        if not policy.knows(camera_id):
-            self._unknown[camera_id] = self._monotonic()
-            while len(self._unknown) > _UNKNOWN_REMEMBERED:
-                self._unknown.popitem(last=False)
-        return policy.camera(camera_id, configured), tier
+        if not self.policy().knows(camera_id):
+            self._found_nothing = self._monotonic()
+        return tier
 
     def _known_unknown(self, camera_id: str) -> bool:
         asked = self._unknown.get(camera_id)
@@ -347,7 +358,7 @@ class LicenseService:
             await self._save()
 
     async def _save(self, *, documents: bool = True) -> None:
-        snapshot, clock = self.snapshot, self._ticked()
+        snapshot, clock = self.snapshot, self.clock.state
         try:
             async with self._pool.connection() as connection:
                 await advance_clock(
@@ -370,34 +381,22 @@ class LicenseService:
         if documents and snapshot is self.snapshot:
             self._unsaved = False
 
-    async def _note_mode(self) -> None:
+    def note_mode(self) -> None:
+        """Note and announce a change of mode, also one that came with time alone."""
         decision = self.policy().decision
         if decision.mode is self._mode:
             return
         self._mode = decision.mode
         self.changed.set()
         _log.info("license mode", mode=decision.mode.value, reason=decision.reason)
-        await self._audit.write(
-            self.customer_id,
-            [
-                ValidationRecord(
-                    "mode",
-                    decision.mode.value,
-                    decision.full,
-                    decision.mode.value,
-                    decision.reason,
-                    decision.message,
-                    "memory",
-                )
-            ],
+        self.audit.note(
+            ValidationRecord(
+                "mode",
+                decision.mode.value,
+                decision.full,
+                decision.mode.value,
+                decision.reason,
+                decision.message,
+                "memory",
+            )
         )
-
-    async def note_mode(self) -> None:
-        """Record and announce a change of mode that came with time alone."""
-        await self._note_mode()
-
-    def _ticked(self) -> ClockState:
-        return self._clock.ran(int(self._monotonic() - self._clock_from))
-
-    def _sequences(self) -> dict[TokenKind, int]:
-        return {kind: self.snapshot.sequence(kind) for kind in ORDER}

@@ -157,7 +157,10 @@ class CameraService:
         decision = self._license.policy().camera(camera.camera_id, camera.hardware_id)
         if not decision.allowed:
             raise camera_refused(decision)
-        check_granted(self._catalog, decision, models=models, analytics=analytics, outputs=outputs)
+        waived = check_granted(
+            self._catalog, decision, models=models, analytics=analytics, outputs=outputs
+        )
+        self._license.waive(decision, waived)
 
     def _view(self, camera: Camera) -> CameraView:
         decision = self._license.policy().camera(camera.camera_id, camera.hardware_id)

@@ -12,7 +12,13 @@ from typing import Final
 from brinkbyte.catalog import Catalog
 from brinkbyte.instance.licensing.service import LicenseService
 from brinkbyte.instance.schemas import DetectionView, InferenceAnswer
-from brinkbyte.instance.services.metered import MeteredAnswer, MeteredCall, Work, metered
+from brinkbyte.instance.services.metered import (
+    MeteredAnswer,
+    MeteredCall,
+    Work,
+    metered,
+    waived_attribute,
+)
 from brinkbyte.instance.services.refusals import check_granted
 from brinkbyte.instance.services.telemetry import device_camera
 from brinkbyte.instance.triton.client import Detection, TritonClient, TritonUnavailableError
@@ -109,9 +115,10 @@ class InferenceService:
             TemporaryError: too many frames are at work; reason ``InferenceBusy``.
         """
 
-        async def work(connection: Connection, event_id: str) -> Work:
+        async def work(connection: Connection, event_id: str | None) -> Work:
             decision = await device_camera(self._license, connection, call.principal, camera_id)
-            check_granted(self._catalog, decision, models=[model], status=403)
+            waived = check_granted(self._catalog, decision, models=[model], status=403)
+            self._license.waive(decision, waived)
             found = await self._detect(model, parse_frame(call.body))
             return Work(
                 InferenceAnswer(
@@ -124,12 +131,14 @@ class InferenceService:
                     event_id=event_id,
                 ),
                 camera_id,
-                {"model": model},
+                {"model": model, **waived_attribute(waived)},
             )
 
         await self._license.look_up(camera_id)
         async with self._place():
-            return await metered(self._pool, call, name="infer", status=200, work=work)
+            return await metered(
+                self._pool, call, name="infer", status=200, work=work, tracked=self._license.tracked
+            )
 
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:

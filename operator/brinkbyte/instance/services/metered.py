@@ -7,7 +7,7 @@ transaction; the caller hears of it after the commit. A repeat gets the stored a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,11 +53,17 @@ class MeteredCall:
 
 @dataclass(frozen=True)
 class MeteredAnswer:
-    """What the caller gets; ``replayed`` when it is the stored answer of an earlier call."""
+    """What the caller gets.
+
+    Attributes:
+        replayed: it is the stored answer of an earlier call.
+        tracked: this call wrote an event, or was a stored answer and had none to write.
+    """
 
     status: int
     body: bytes
     replayed: bool
+    tracked: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,8 @@ async def metered(
     *,
     name: str,
     status: int,
-    work: Callable[[Connection, str], Awaitable[Work]],
+    work: Callable[[Connection, str | None], Awaitable[Work]],
+    tracked: Callable[[], bool],
 ) -> MeteredAnswer:
     """Do a metered call's work once.
 
@@ -85,6 +92,8 @@ async def metered(
         name: of the operation, for the event and the named points of tests.
         status: of the answer.
         work: does the work in the transaction, given the metering event's id.
+        tracked: tells whether use is metered now; where the vendor has switched that off there is
+            no event, and everything else is the same.
 
     Raises:
         ProblemError: 400 ``IdempotencyKeyRequired``; and whatever the work refuses with, in which
@@ -98,7 +107,7 @@ async def metered(
             reason="IdempotencyKeyRequired",
         )
     device = call.principal.device
-    event_id = str(uuid7())
+    event_id = str(uuid7()) if tracked() else None
     async with pool.connection() as connection:
         reserved = await idempotent(
             connection, call.principal.credential_id, call.key, call.request_hash
@@ -106,20 +115,27 @@ async def metered(
         if isinstance(reserved, StoredAnswer):
             return MeteredAnswer(reserved.status, reserved.body, replayed=True)
         done = await work(connection, event_id)
-        await record_event(
-            connection,
-            UsageEvent(
-                id=event_id,
-                meter=API_CALLS,
-                quantity="1",
-                key=call.key,
-                camera_id=done.camera_id,
-                hardware_id=device.hardware_id if device else None,
-                attributes={"operation": name, **done.attributes},
-            ),
-        )
+        if event_id is not None:
+            await record_event(
+                connection,
+                UsageEvent(
+                    id=event_id,
+                    meter=API_CALLS,
+                    quantity="1",
+                    key=call.key,
+                    camera_id=done.camera_id,
+                    hardware_id=device.hardware_id if device else None,
+                    attributes={"operation": name, **done.attributes},
+                ),
+            )
         body = done.answer.model_dump_json().encode()
         await reserved.store(connection, status, body)
         failpoint(f"{name}.before_commit")
     failpoint(f"{name}.committed")
-    return MeteredAnswer(status, body, replayed=False)
+    return MeteredAnswer(status, body, replayed=False, tracked=event_id is not None)
+
+
+def waived_attribute(reasons: Iterable[str]) -> dict[str, str]:
+    """Return the event's attribute that tells the vendor what validation would have refused."""
+    listed = ",".join(reasons)
+    return {"waived": listed} if listed else {}

@@ -13,6 +13,7 @@ from brinkbyte.store.policy import CameraDecision
 
 _PAYMENT_REQUIRED: Final = 402
 _FORBIDDEN: Final = 403
+_MEMBER: Final = {"Model": "models", "Analytic": "analytics", "Output": "outputs"}
 
 
 def camera_refused(decision: CameraDecision) -> ProblemError:
@@ -35,7 +36,7 @@ def check_granted(
     analytics: Iterable[str] = (),
     outputs: Iterable[str] = (),
     status: int | None = None,
-) -> None:
+) -> list[str]:
     """Refuse names that the camera's license lacks.
 
     Args:
@@ -46,10 +47,15 @@ def check_granted(
         outputs: output names asked for.
         status: HTTP status of a refusal; by default 402 under a valid license, else 403.
 
+    Returns:
+        Reasons of the refusals that switched-off validation keeps back, the camera's own included.
+
     Raises:
         InvalidInputError: a name that no catalog has; reason ``UnknownModel`` and so on.
         ProblemError: reason ``ModelNotLicensed``, ``AnalyticNotLicensed``, ``OutputNotLicensed``.
     """
+    waived = [decision.waived] if decision.waived else []
+    licensed = decision.licensed or decision.grant
     kinds = (
         ("Model", models, frozenset(catalog.models), decision.grant.models),
         ("Analytic", analytics, frozenset(catalog.analytics), decision.grant.analytics),
@@ -66,6 +72,9 @@ def check_granted(
         for name in listed:
             if name not in granted:
                 raise _not_licensed(catalog, decision, kind, name, status)
+        if not set(listed) <= set(getattr(licensed, _MEMBER[kind])) and not decision.waived:
+            waived.append(f"{kind}NotLicensed")
+    return waived
 
 
 def _not_licensed(
@@ -93,5 +102,4 @@ def _not_licensed(
 
 def packs_with(catalog: Catalog, kind: str, name: str) -> list[str]:
     """Return the packs that bring a model, analytic or output."""
-    member = {"Model": "models", "Analytic": "analytics", "Output": "outputs"}[kind]
-    return [ref.name for ref in catalog.pack_refs() if name in getattr(ref.adds, member)]
+    return [ref.name for ref in catalog.pack_refs() if name in getattr(ref.adds, _MEMBER[kind])]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
@@ -13,7 +14,13 @@ from brinkbyte.instance.schemas import (
     TelemetryAnswer,
     TelemetryBatch,
 )
-from brinkbyte.instance.services.metered import MeteredAnswer, MeteredCall, Work, metered
+from brinkbyte.instance.services.metered import (
+    MeteredAnswer,
+    MeteredCall,
+    Work,
+    metered,
+    waived_attribute,
+)
 from brinkbyte.instance.services.refusals import camera_refused
 from brinkbyte.instance.services.retention import (
     RetentionState,
@@ -68,10 +75,12 @@ class TelemetryService:
             InvalidInputError: an event is too old or in the future.
         """
 
-        async def work(connection: Connection, event_id: str) -> Work:
+        async def work(connection: Connection, event_id: str | None) -> Work:
             decision = await device_camera(
                 self._license, connection, call.principal, batch.camera_id
             )
+            waived = [decision.waived] if decision.waived else []
+            self._license.waive(decision, waived)
             kept = await self._retention(connection)
             events = self._events(batch, decision, kept)
             await store.ensure_days(connection, (event.occurred_at for event in events))
@@ -79,11 +88,13 @@ class TelemetryService:
             return Work(
                 TelemetryAnswer(accepted=len(events), camera_id=batch.camera_id, event_id=event_id),
                 batch.camera_id,
-                {"events": str(len(events))},
+                {"events": str(len(events)), **waived_attribute(waived)},
             )
 
         await self._license.look_up(batch.camera_id)
-        return await metered(self._pool, call, name="telemetry", status=201, work=work)
+        return await metered(
+            self._pool, call, name="telemetry", status=201, work=work, tracked=self._license.tracked
+        )
 
     def _events(
         self, batch: TelemetryBatch, decision: CameraDecision, kept_days: int | None
@@ -251,4 +262,5 @@ async def device_camera(
         )
     if not decision.allowed:
         raise camera_refused(decision)
-    return decision
+    # Without a seat, which switched-off validation lets pass, it is on the device that sends.
+    return decision if decision.hardware_id else replace(decision, hardware_id=own)

@@ -84,7 +84,7 @@ class Views:
             "features": policy.features.model_dump(mode="json"),
             "limits": policy.limits.model_dump(mode="json"),
             "subscription": claims.subscription.model_dump(mode="json") if claims else None,
-            "flags": claims.flags.model_dump(mode="json") if claims else None,
+            "flags": policy.flags.model_dump(mode="json"),
             "issuedAt": claims.issued_at if claims else None,
             "expiresAt": claims.exp if claims else None,
             "graceEndsAt": claims.exp + claims.grace_seconds if claims else None,
@@ -122,6 +122,8 @@ class Views:
                 "byTier": dict(sorted(service.hits.items())),
                 "hitRate": round(cached / total, 4) if total else None,
             },
+            "waived": dict(sorted(service.waived.items())),
+            "audit": {"waiting": service.audit.waiting, "dropped": service.audit.dropped},
             "refusedDocuments": [
                 {
                     "kind": item.kind.value,
@@ -261,6 +263,7 @@ def validation_answer(decision: CameraDecision, tier: str) -> ValidationAnswer:
         mode=decision.mode,
         reason=decision.reason,
         message=decision.message,
+        waived=decision.waived or None,
         tier=tier,
         hardware_id=decision.hardware_id,
         growth_packs=decision.packs,
