@@ -105,7 +105,8 @@ class PretendedVendor:
         return before.end - self.now < RENEW_BELOW and wanted - before.end >= DAY
 
     def _end(self) -> int:
-        return min(self.now + TOKEN_SECONDS, self.now + TOKEN_SECONDS if not self.end else self.end)
+        latest = self.now + TOKEN_SECONDS
+        return latest if self.end is None else min(latest, self.end)
 
     def _times(self, end: int) -> dict[str, int]:
         return {"iat": self.now, "nbf": self.now, "exp": end}

@@ -119,7 +119,7 @@ class FollowedLicense:
             _log.warning("stored documents cannot be read", error=str(error))
             return
         if kept is not None:
-            self._merge_clock(ClockState.model_validate(kept, extra="ignore"))
+            self._merge_clock(ClockState.read(kept))
         await self._take_in({row.kind: row.document for row in rows}, "postgres")
 
     def _merge_clock(self, kept: ClockState) -> None:

@@ -171,7 +171,7 @@ RULES: Final[Mapping[Basis, Mapping[Phase, ModeDecision]]] = {
     },
     Basis.TRIAL: {
         Phase.RUNNING: _TRIAL,
-        Phase.OVERTIME: _GRACE,
+        Phase.OVERTIME: _TRIAL_ENDED,
         Phase.OVER: _TRIAL_ENDED,
     },
     Basis.PAID: {

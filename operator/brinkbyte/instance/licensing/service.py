@@ -175,8 +175,7 @@ class LicenseService:
             _log.warning("stored documents cannot be read", error=str(error))
             return False
         if kept is not None:
-            # A later release may have written more members.
-            self._merge_clock(ClockState.model_validate(kept, extra="ignore"))
+            self._merge_clock(ClockState.read(kept))
         return await self._take_in({row.kind: row.document for row in rows}, "postgres")
 
     def _merge_clock(self, kept: ClockState) -> None:
