@@ -302,6 +302,7 @@ def mutated(value: Any, data: st.DataObject) -> Any:
     return copy
 
 
+@pytest.mark.soak
 @settings(max_examples=EXAMPLES)
 @given(kind=st.sampled_from(KINDS), data=st.data())
 def test_whatever_structure_the_vendor_signs_crashes_nothing(
@@ -317,6 +318,7 @@ def test_whatever_structure_the_vendor_signs_crashes_nothing(
     assert VERIFIER.take_in(Snapshot(), taken.snapshot.raw, now=NOW).snapshot == taken.snapshot
 
 
+@pytest.mark.soak
 @settings(max_examples=EXAMPLES)
 @given(
     kind=st.sampled_from([*KINDS, TokenKind.KEY_SET]),
@@ -341,6 +343,7 @@ def test_no_changed_byte_widens_anything(
         assert taken.snapshot.key_set == good.key_set
 
 
+@pytest.mark.soak
 @settings(max_examples=EXAMPLES)
 @given(data=st.data())
 def test_whatever_structure_the_root_signs_crashes_nothing(data: st.DataObject) -> None:

@@ -359,4 +359,4 @@ def run(machine: Callable[[], RuleBasedStateMachine], **over: Any) -> None:
 @pytest.mark.unit
 @pytest.mark.soak
 def test_every_mode_and_every_move_between_modes() -> None:
-    run(ModeMachine, max_examples=2000 if soaking() else 25, stateful_step_count=40)
+    run(ModeMachine, max_examples=1000 if soaking() else 25, stateful_step_count=40)
