@@ -51,14 +51,16 @@ mypy: $(STAMP)
 	$(VENV)/bin/mypy hack/localkube
 
 .PHONY: generate
-generate: $(STAMP) ## write generated files: CRDs, catalog tables
+generate: $(STAMP) ## write generated files: CRDs, tables of catalog and license modes
 	$(PY) -m brinkbyte.resources.crd
 	$(PY) -m brinkbyte.catalog.docs docs/catalog.md
+	$(PY) -m brinkbyte.license.docs docs/license-modes.md
 
 .PHONY: check-generated
 check-generated: $(STAMP) ## fail when a generated file is stale
 	$(PY) -m brinkbyte.resources.crd --check
 	$(PY) -m brinkbyte.catalog.docs --check docs/catalog.md
+	$(PY) -m brinkbyte.license.docs --check docs/license-modes.md
 
 # ---- tests -----------------------------------------------------------------------------------
 

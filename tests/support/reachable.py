@@ -79,7 +79,7 @@ def write_certificates(api: ReachableBillingApi) -> None:
             .public_key(public)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=2))
+            .not_valid_after(now + timedelta(days=400))
         )
 
     usage = x509.KeyUsage(

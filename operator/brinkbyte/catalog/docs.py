@@ -4,11 +4,9 @@ Without `--check` the file is written; with it the program exits 1 when the file
 catalog says.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from pathlib import Path
 
 from brinkbyte.catalog.loader import load_catalog
 from brinkbyte.catalog.model import (
@@ -23,6 +21,7 @@ from brinkbyte.catalog.model import (
     plan_sku,
 )
 from brinkbyte.catalog.terms import override_keys
+from brinkbyte.kit.generated import write_page
 
 CONTACT_SALES = "contact sales"
 _EVERY = {"month": "a month", "year": "a year", "once": "once"}
@@ -46,21 +45,7 @@ def render(catalog: Catalog) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page, or check it; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m brinkbyte.catalog.docs", description=__doc__)
-    parser.add_argument("path", type=Path, help="the Markdown file, for example docs/catalog.md")
-    parser.add_argument("--check", action="store_true", help="only compare; exit 1 when stale")
-    arguments = parser.parse_args(argv)
-    path: Path = arguments.path
-    text = render(load_catalog())
-    if not arguments.check:
-        path.write_text(text, encoding="utf-8")
-        return 0
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return 0
-    sys.stderr.write(
-        f"{path} is not what the catalog says; run: python -m brinkbyte.catalog.docs {path}\n"
-    )
-    return 1
+    return write_page(render(load_catalog()), "brinkbyte.catalog.docs", __doc__, argv)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -10,12 +10,20 @@ from typing import Annotated, Any, Final
 
 import jwt
 import typer
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import RSAAlgorithm
 from rich.console import Console
 from rich.table import Table
 
 from brinkbyte.kit.errors import PermanentError
-from brinkbyte.license.claims import Claims
-from brinkbyte.license.keys import PublicJwk, load_roots, verify_key_set
+from brinkbyte.license.claims import VENDOR_KINDS, Claims, TokenKind
+from brinkbyte.license.keys import (
+    KeySetError,
+    PublicJwk,
+    load_roots,
+    public_jwk,
+    verify_key_set,
+)
 from brinkbyte.license.tokens import KIND_OF, TokenError, verify
 
 EXIT_INVALID: Final = 1
@@ -25,15 +33,19 @@ app = typer.Typer(no_args_is_help=True, help="Look at licenses and prove them.")
 
 
 def read_token(argument: str) -> str:
-    """Return a token given as text, as the path of a file, or as ``-`` for standard input."""
-    if argument == "-":
-        return sys.stdin.read().strip()
-    path = Path(argument)
-    if argument.count(".") != 2 and path.is_file():
-        return path.read_text().strip()
+    """Return a token given as text, as the path of a file, or as ``-`` for standard input.
+
+    Raises:
+        TokenError: the file holds no text.
+    """
     try:
-        return path.read_text().strip() if path.is_file() else argument
-    except OSError:  # a token is longer than any file name
+        if argument == "-":
+            return sys.stdin.read().strip()
+        path = Path(argument)
+        return path.read_text("utf-8").strip() if path.is_file() else argument
+    except UnicodeError:
+        raise TokenError("not a signed token: it is not text", reason="Malformed") from None
+    except (OSError, ValueError):  # a token is longer than any file name
         return argument
 
 
@@ -41,12 +53,72 @@ def trusted_keys(jwks: Path, roots: Path | None) -> dict[str, PublicJwk]:
     """Return the keys of a file: as they stand, or root-verified when roots are given.
 
     Raises:
-        PermanentError: the file is not a key set, or the roots did not sign it.
+        typer.BadParameter: one of the files is no set of keys.
+        KeySetError: the roots did not sign it, or it has ended.
     """
-    text = jwks.read_text()
+    text, trusted = _read_keys(jwks, "--jwks"), None
     if roots is not None:
-        return dict(verify_key_set(text, load_roots(roots.read_text()), now=int(time.time())).keys)
-    return load_roots(text)
+        try:
+            trusted = load_roots(_read_keys(roots, "--roots"))
+        except KeySetError as error:
+            raise typer.BadParameter(f"{roots}: {error.message}") from None
+        if not trusted:
+            raise typer.BadParameter(f"{roots} holds no root key; take the release's")
+    try:
+        if trusted is not None:
+            return dict(verify_key_set(text, trusted, now=int(time.time())).keys)
+        return plain_keys(text)
+    except KeySetError as error:
+        if error.reason != "MalformedKeySet":
+            raise
+        raise typer.BadParameter(f"{jwks}: {error.message}") from None
+
+
+def _read_keys(path: Path, option: str) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeError) as error:
+        raise typer.BadParameter(f"{option} {path} cannot be read: {error}") from None
+
+
+def plain_keys(document: str) -> dict[str, PublicJwk]:
+    """Return the RSA keys of a plain JWKS (RFC 7517) by key id, trusted as they stand.
+
+    Keys that say which kinds of documents they sign are held to it, others sign any. Keys that
+    cannot sign RS256 are passed over.
+
+    Raises:
+        KeySetError: reason ``MalformedKeySet``: not such a document, or no key is of use.
+    """
+    try:
+        listed = json.loads(document)["keys"]
+        found = [_plain_key(key) for key in listed if key.get("kty") == "RSA"]
+    except (
+        ValueError, KeyError, TypeError, AttributeError, RecursionError, jwt.PyJWTError
+    ) as error:  # fmt: skip
+        raise KeySetError(
+            f"not a JSON Web Key Set of RSA keys ({type(error).__name__}); save the billing API's "
+            "/api/v1/keys into this file",
+            reason="MalformedKeySet",
+        ) from None
+    keys = dict(pair for pair in found if pair is not None)
+    if not keys:
+        raise KeySetError(
+            "it holds no RSA key that signs; save the billing API's /api/v1/keys into this file",
+            reason="MalformedKeySet",
+        )
+    return keys
+
+
+def _plain_key(key: dict[str, Any]) -> tuple[str, PublicJwk] | None:
+    if key.get("use", "sig") != "sig" or key.get("alg", "RS256") != "RS256":
+        return None
+    public = RSAAlgorithm.from_jwk(key)
+    if not isinstance(public, RSAPublicKey):
+        return None
+    kinds = key.get("kinds") or VENDOR_KINDS
+    jwk = public_jwk(public, [TokenKind(kind) for kind in kinds])
+    return str(key.get("kid") or jwk.kid), jwk
 
 
 def expected_claims(token: str) -> type[Claims]:
@@ -57,7 +129,7 @@ def expected_claims(token: str) -> type[Claims]:
     """
     try:
         typ = jwt.get_unverified_header(token).get("typ")
-    except (jwt.PyJWTError, ValueError) as error:
+    except (jwt.PyJWTError, ValueError, RecursionError) as error:
         raise TokenError(f"not a signed token: {error}", reason="Malformed") from None
     for model, kind in KIND_OF.items():
         if kind.typ == typ:
@@ -81,12 +153,12 @@ def inspect(
     token: Annotated[str, typer.Argument(help="the token, a file with it, or - for stdin")],
     output: Annotated[str, typer.Option(help="table or json")] = "table",
 ) -> None:
-    """Show what a token says, without proving it."""
+    """Show what a token says, without proving it: exit code 0, or 1 when it says nothing."""
     try:
         text = read_token(token)
         expected_claims(text)
         claims: dict[str, Any] = jwt.decode(text, options={"verify_signature": False})
-    except (TokenError, jwt.PyJWTError) as error:
+    except (TokenError, jwt.PyJWTError, ValueError, RecursionError) as error:
         typer.echo(f"not valid: {error}", err=True)
         raise typer.Exit(EXIT_INVALID) from None
     if output == "json":

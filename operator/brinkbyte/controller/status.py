@@ -165,6 +165,9 @@ def _license_valid(view: TenantView, mode: ModeDecision) -> Seen:
     until = moment(view.documents.license.exp).strftime("%Y-%m-%d")
     if view.error is not None:
         _, reason, message = of_error(view.error)
+        if mode.mode is LicenseMode.GRACE:
+            # It has ended: that matters more than why none is fetched.
+            return Seen(True, mode.reason, f"{mode.message}. {message}")
         return Seen(True, reason, f"The license is valid until {until}. {message}")
     alarm = (view.state.clone_alarm if view.state is not None else None) or view.clone_alarm
     if alarm is not None:

@@ -9,6 +9,7 @@ clock of its own. May import: ``brinkbyte.kit``.
 - ``tokens``: sign and verify, one ``typ`` and one key use per kind.
 - ``seats``: the compressed seat list.
 - ``clock``: offline age that a turned-back clock cannot shorten.
-- ``modes``: active, trial, grace, expired, revoked, suspended, unlicensed.
+- ``modes``: active, trial, grace, expired, revoked, suspended, unlicensed: what each rests on and
+  allows, and every move between them, as tables; ``docs`` writes them down for people.
 - ``wire``: requests and answers between operator, instance and billing API about licenses.
 """

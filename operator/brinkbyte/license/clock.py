@@ -7,10 +7,15 @@ signed time arrives. Event times never count. No setting shifts time.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
+
+from pydantic import Field, ValidationError
 
 from brinkbyte.kit.model import WireModel
 from brinkbyte.license.claims import UnixTime
+
+Seconds = Annotated[int, Field(strict=True, ge=0, le=253_402_300_799)]
+"""As far as times go."""
 
 
 class ClockState(WireModel):
@@ -22,7 +27,19 @@ class ClockState(WireModel):
     """
 
     signed_time: UnixTime = 0
-    running_seconds: int = 0
+    running_seconds: Seconds = 0
+
+    @classmethod
+    def read(cls, kept: object) -> Self:
+        """Return the state that was kept; what cannot be one counts as nothing kept.
+
+        Members of a later release are passed over. The table it is kept in is the customer's: an
+        edited row must neither stop a start nor count backwards.
+        """
+        try:
+            return cls.model_validate(kept, extra="ignore")
+        except ValidationError:
+            return cls()
 
     def taken_in(self, signed_time: int) -> Self:
         """Return the state after a verified document of this signing time."""

@@ -135,9 +135,7 @@ class Verifier:
             try:
                 newer = self._newer(snapshot, kind, document, now)
             except PermanentError as error:
-                refused.append(
-                    Refusal(kind, error.reason, error.message, sha256_hex(document.encode()))
-                )
+                refused.append(_refusal(kind, document, error))
                 continue
             if newer is not None:
                 snapshot = replace(newer, raw={**snapshot.raw, kind: document})
@@ -209,11 +207,15 @@ class Verifier:
             try:
                 self._verify(snapshot, kind, document, now)
             except TokenError as error:
-                refused.append(
-                    Refusal(kind, error.reason, error.message, sha256_hex(document.encode()))
-                )
+                refused.append(_refusal(kind, document, error))
                 snapshot = _without(snapshot, kind)
         return snapshot, refused
+
+
+def _refusal(kind: TokenKind, document: str, error: PermanentError) -> Refusal:
+    # JSON can say half a character, which no encoding can.
+    fingerprint = sha256_hex(document.encode("utf-8", "surrogatepass"))
+    return Refusal(kind, error.reason, error.message, fingerprint)
 
 
 def _without(snapshot: Snapshot, kind: TokenKind) -> Snapshot:

@@ -167,7 +167,7 @@ class SigningKey:
 
 class _KeySetPayload(WireModel):
     iss: str = Field(pattern=f"^{ISSUER}$")
-    number: int = Field(ge=1, le=2**53 - 1)
+    number: int = Field(strict=True, ge=1, le=2**53 - 1)
     iat: UnixTime
     exp: UnixTime
     keys: tuple[PublicJwk, ...] = Field(min_length=1, max_length=MAX_KEYS)
@@ -203,7 +203,14 @@ def load_roots(document: bytes | str) -> dict[str, PublicJwk]:
         keys = json.loads(document)["keys"]
         roots = [PublicJwk.model_validate(_as_wire(key)) for key in keys]
         return {root.kid: root for root in roots if root.public_key}
-    except (ValueError, KeyError, TypeError, PermanentError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        PermanentError,
+    ) as error:
         raise KeySetError(
             f"the release's root keys cannot be read ({error}); install the release again",
             reason="MalformedKeySet",
@@ -265,7 +272,7 @@ def _payload(claims: Mapping[str, Any], plain: object) -> _KeySetPayload:
         )
         for key in payload.keys:
             key.public_key  # noqa: B018 - building the key is the check
-    except (ValidationError, PermanentError, TypeError, ValueError, AttributeError):
+    except (ValidationError, PermanentError, TypeError, ValueError, AttributeError, RecursionError):
         raise _malformed() from None
     if plain != claims["keys"]:
         raise KeySetError(
@@ -285,7 +292,7 @@ def parse_key_set(document: bytes | str) -> KeySet:
     signed, plain = _split(document)
     try:
         claims = jwt.decode(signed, options={"verify_signature": False}, algorithms=["RS256"])
-    except (jwt.PyJWTError, TypeError, ValueError):
+    except (jwt.PyJWTError, TypeError, ValueError, RecursionError):
         raise _malformed() from None
     return _payload(claims, plain).key_set
 
@@ -325,7 +332,7 @@ def verify_key_set(
             "the root signature of the key set does not verify; it was changed on the way",
             reason="UntrustedKeySet",
         ) from None
-    except (jwt.PyJWTError, TypeError, ValueError):
+    except (jwt.PyJWTError, TypeError, ValueError, RecursionError):
         raise _malformed() from None
     payload = _payload(claims, plain)
     if now >= payload.exp or payload.iat > now + leeway:

@@ -155,7 +155,7 @@ def _decode(text: str, key: PublicJwk, expected: type[C]) -> C:
     try:
         # JSON mode: arrays become tuples and text becomes enums, numbers stay strict.
         return expected.model_validate_json(_dumps(payload))
-    except (ValidationError, ValueError) as error:
+    except (ValidationError, ValueError, RecursionError) as error:
         fields = (
             ", ".join(sorted({".".join(map(str, e["loc"])) for e in error.errors()}))
             if isinstance(error, ValidationError)

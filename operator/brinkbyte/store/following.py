@@ -169,8 +169,7 @@ class FollowedDocuments:
             _log.warning("stored documents cannot be read", error=str(error))
             return TakenIn(self.snapshot, (), ())
         if kept is not None:
-            # A later release may have written more members.
-            self._clock.merge(ClockState.model_validate(kept, extra="ignore"))
+            self._clock.merge(ClockState.read(kept))
         return await self.take_in({row.kind: row.document for row in rows}, "postgres")
 
     async def take_in(self, documents: Documents, source: str) -> TakenIn:

@@ -123,6 +123,14 @@ def test_a_lost_line_takes_neither_license_nor_ready_away() -> None:
     assert found["Ready"] == ("True", "Available")
 
 
+def test_grace_is_shown_though_the_line_that_would_end_it_is_dead() -> None:
+    now = AT + timedelta(days=46)
+    status = tenant_status(view(error=UNREACHABLE, now=now))
+    found = next(each for each in status.conditions if each.type == "LicenseValid")
+    assert (found.status, found.reason) == ("True", "InGrace")
+    assert UNREACHABLE.message in found.message
+
+
 @pytest.mark.parametrize(
     ("claims", "later", "shown"),
     [
