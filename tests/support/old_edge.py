@@ -224,7 +224,8 @@ def _telemetry(db: sqlite3.Connection, expected: Expected, events: int) -> None:
 def _frames(db: sqlite3.Connection, expected: Expected) -> None:
     at = int(START.timestamp() * 1000)
     db.executemany(
-        "INSERT INTO frames (camera_id, timestamp, width, height, thumbnail) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO frames (camera_id, timestamp, width, height, thumbnail) "
+        "VALUES (?, ?, ?, ?, ?)",
         [
             *(("cam-1", at + n * 3_600_000, 320, "240", JPEG + bytes([n])) for n in range(40)),
             ("cam-2", at, None, None, PNG.hex()),

@@ -16,7 +16,9 @@ from brinkbyte.instance.licensing.cache import DocumentCache
 from brinkbyte.instance.licensing.service import LicenseService
 from brinkbyte.instance.metrics import Metrics, StateCollector
 from brinkbyte.instance.services.cameras import CameraService
+from brinkbyte.instance.services.frames import FrameService
 from brinkbyte.instance.services.inference import InferenceService
+from brinkbyte.instance.services.reports import Reports
 from brinkbyte.instance.services.telemetry import TelemetryService
 from brinkbyte.instance.services.views import Views
 from brinkbyte.instance.settings import InstanceSettings
@@ -49,8 +51,10 @@ class Instance:
     loader: ModelLoader
     cameras: CameraService
     telemetry: TelemetryService
+    frames: FrameService
     inference: InferenceService
     views: Views
+    reports: Reports
     metrics: Metrics
 
     async def sync_devices(self) -> None:
@@ -115,6 +119,7 @@ async def open_instance(
             licensed=lambda: license_service.policy().licensed_models,
         )
         stack.push_async_callback(loader.aclose)
+        telemetry = TelemetryService(pool, license_service, wanted_days=settings.retention_days)
         instance = Instance(
             settings=settings,
             pool=pool,
@@ -125,7 +130,8 @@ async def open_instance(
             license=license_service,
             loader=loader,
             cameras=CameraService(pool, license_service, catalog),
-            telemetry=TelemetryService(pool, license_service, wanted_days=settings.retention_days),
+            telemetry=telemetry,
+            frames=FrameService(pool, license_service, telemetry),
             inference=InferenceService(
                 pool,
                 license_service,
@@ -135,6 +141,7 @@ async def open_instance(
                 places=settings.database_pool_size // 2,
             ),
             views=Views(pool, license_service, credentials, loader, catalog),
+            reports=Reports(pool, license_service),
             metrics=metrics,
         )
         metrics.registry.register(StateCollector(instance))

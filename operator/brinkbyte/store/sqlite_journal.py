@@ -14,10 +14,9 @@ from psycopg.types.json import Jsonb
 from brinkbyte.kit.errors import PermanentError, TemporaryError
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.store.sqlite_rows import Connection
+from brinkbyte.store.telemetry import RETENTION_LOCK
 
 MODULUS: Final = 1 << 128
-RETENTION_LOCK: Final = "brinkbyte.retention"
-"""Advisory lock: held alone by whoever drops days, shared by an import that is writing them."""
 _IMPORT_LOCK: Final = "brinkbyte.sqlite_import"
 _RUNNING, _FINISHED = "running", "finished"
 _ROLLING_BACK, _ROLLED_BACK = "rolling_back", "rolled_back"

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from brinkbyte.instance.services.retention import (
     NOTICE_SECONDS,
     RetentionState,
     allowed_days,
     decide_retention,
+    oldest_kept,
 )
 
 pytestmark = pytest.mark.unit
 NOW = 1_800_000_000
+DAY = 86_400
 YEAR = RetentionState(days=365)
 
 
@@ -53,8 +59,77 @@ def test_from_no_limit_to_one_is_a_cut() -> None:
     )
 
 
-def test_without_a_license_in_force_nothing_moves() -> None:
+def test_without_a_license_in_force_nothing_moves_but_the_note_of_it() -> None:
     announced = decide_retention(YEAR, full=True, allowed=30, now=NOW)
+    assert announced is not None
     later = NOW + 2 * NOTICE_SECONDS
-    assert decide_retention(announced, full=False, allowed=7, now=later) == announced
+    frozen = decide_retention(announced, full=False, allowed=7, now=later)
+    assert frozen == announced.model_copy(update={"frozen_at": later})
+    assert decide_retention(frozen, full=False, allowed=7, now=later + DAY) == frozen
     assert decide_retention(None, full=False, allowed=7, now=later) is None
+
+
+def test_what_was_frozen_stays_ninety_days_after_the_license_is_back() -> None:
+    frozen = decide_retention(YEAR, full=False, allowed=7, now=NOW)
+    back = NOW + 60 * DAY
+    thawing = decide_retention(frozen, full=True, allowed=365, now=back)
+    assert thawing == RetentionState(days=365, frozen_at=NOW, thawed_at=back)
+    at = datetime.fromtimestamp(back + 10, UTC)
+    assert oldest_kept(thawing, at) == datetime.fromtimestamp(NOW - 365 * DAY, UTC)
+    still = decide_retention(thawing, full=True, allowed=365, now=back + NOTICE_SECONDS - 1)
+    assert still == thawing
+    over = decide_retention(thawing, full=True, allowed=365, now=back + NOTICE_SECONDS)
+    assert over == YEAR
+    assert oldest_kept(over, at) == at - timedelta(days=365)
+
+
+def test_frozen_again_while_it_thaws_keeps_the_first_horizon() -> None:
+    thawing = RetentionState(days=365, frozen_at=NOW, thawed_at=NOW + 60 * DAY)
+    again = decide_retention(thawing, full=False, allowed=7, now=NOW + 70 * DAY)
+    assert again == RetentionState(days=365, frozen_at=NOW)
+
+
+def test_a_cut_that_was_announced_in_time_ends_the_thaw() -> None:
+    announced = decide_retention(YEAR, full=True, allowed=30, now=NOW)
+    frozen = decide_retention(announced, full=False, allowed=7, now=NOW + DAY)
+    back = decide_retention(frozen, full=True, allowed=30, now=NOW + NOTICE_SECONDS)
+    assert back == RetentionState(days=30)
+    early = decide_retention(frozen, full=True, allowed=30, now=NOW + NOTICE_SECONDS - 1)
+    assert early is not None
+    assert early.days == 365
+    assert early.cut_at == NOW + NOTICE_SECONDS
+
+
+def test_a_clock_that_was_ahead_when_it_froze_holds_nothing_back() -> None:
+    state = RetentionState(days=10, frozen_at=NOW + 1000 * DAY, thawed_at=NOW)
+    now = datetime.fromtimestamp(NOW, UTC)
+    assert oldest_kept(state, now) == now - timedelta(days=10)
+    assert oldest_kept(RetentionState(days=None), now) is None
+
+
+LICENSES = st.lists(
+    st.tuples(st.booleans(), st.sampled_from([7, 30, 365, 730, None]), st.integers(0, 100)),
+    max_size=30,
+)
+
+
+@given(LICENSES)
+def test_nothing_is_lost_that_no_cut_announced_ninety_days_before(
+    moves: list[tuple[bool, int | None, int]],
+) -> None:
+    """Whatever licenses come and go, what may be dropped never outruns the longest promise."""
+    state: RetentionState | None = None
+    now = NOW
+    promised: list[tuple[int, float]] = []
+    for full, allowed, days in moves:
+        now += days * DAY
+        state = decide_retention(state, full=full, allowed=allowed, now=now)
+        if not full or state is None:
+            continue
+        promised.append((now, float("inf") if allowed is None else allowed))
+        oldest = oldest_kept(state, datetime.fromtimestamp(now, UTC))
+        if oldest is None:
+            continue
+        # A promise of the last ninety days still holds, unless nothing was promised before it.
+        least = min(length for at, length in promised if now - at < NOTICE_SECONDS)
+        assert (now - oldest.timestamp()) / DAY >= least
