@@ -206,14 +206,13 @@ async def drop_days_before(
             return []
         gone: list[str] = []
         for table in DAILY_TABLES:
-            names = await _partitions(conn, table)
             first_kept = _name(table, oldest) if oldest is not None else ""
             last_full = _name(table, now - _EMPTY_AFTER)
-            for name in names:
+            for name, has_pages in await _partitions(conn, table):
                 if name < first_kept:
                     if await _drop(conn, table, name):
                         gone.append(name)
-                elif name < last_full and await _is_empty(conn, name):
+                elif name < last_full and not has_pages:
                     await _drop(conn, table, name, only_empty=True)
         if oldest is not None:
             midnight = oldest.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -242,14 +241,15 @@ async def _alone(conn: AsyncConnection[Any]) -> AsyncIterator[bool]:
                 )
 
 
-async def _partitions(conn: AsyncConnection[Any], table: str) -> list[str]:
+async def _partitions(conn: AsyncConnection[Any], table: str) -> list[tuple[str, bool]]:
+    """Return the partitions in order, each with whether it has pages: without, it has no rows."""
     async with conn.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
-            "SELECT inhrelid::regclass::text FROM pg_inherits "
-            "WHERE inhparent = to_regclass(%s) ORDER BY 1",
+            "SELECT relname::text, pg_relation_size(inhrelid) > 0 FROM pg_inherits "
+            "JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass(%s) ORDER BY 1",
             (table,),
         )
-        return [str(row[0]) async for row in cursor]
+        return await cursor.fetchall()
 
 
 def _name(table: str, at: datetime) -> str:
