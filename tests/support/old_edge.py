@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -53,7 +52,7 @@ class Expected:
         self.rejected[key] = self.rejected.get(key, 0) + count
 
 
-def build(path: Path, *, events: int = 1000, wal: bool = False) -> Expected:
+def build(path: Path, *, events: int = 1000, days: int = 8, wal: bool = False) -> Expected:
     """Write an old database with broken rows and odd types, and say what is in it."""
     expected = Expected()
     with closing(sqlite3.connect(path)) as db, db:
@@ -61,7 +60,7 @@ def build(path: Path, *, events: int = 1000, wal: bool = False) -> Expected:
             db.execute("PRAGMA journal_mode = WAL")
         db.executescript(SCHEMA)
         _configuration(db, expected)
-        _telemetry(db, expected, events)
+        _telemetry(db, expected, events, days)
         _frames(db, expected)
         _aggregates(db, expected)
     return expected
@@ -190,14 +189,13 @@ BROKEN = [
 ]
 
 
-def _telemetry(db: sqlite3.Connection, expected: Expected, events: int) -> None:
-    random.seed(7)
+def _telemetry(db: sqlite3.Connection, expected: Expected, events: int, days: int) -> None:
     every = max(1, events // len(BROKEN))
     broken = iter(BROKEN)
 
     def rows() -> Iterator[tuple[Any, ...]]:
         for number in range(events):
-            at = START + timedelta(minutes=number * (90 * 24 * 60) / max(events, 1))
+            at = START + timedelta(minutes=number * days * 1440 / events)
             row = [None, *telemetry_row(number, at)]
             if number % every == every // 2 and (fault := next(broken, None)) is not None:
                 for column, value in fault[1].items():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import date
-from typing import Final
+from datetime import date, datetime
+from typing import Any, Final
 from uuid import UUID
 
 from brinkbyte.importer.canonical import FORMS, MODULUS, RowHash, as_uuid
@@ -148,7 +149,7 @@ def remove_journaled(
             key = [form(value) for form, value in zip(forms, row, strict=False)]
             gone.discard(tuple(key))
             if as_uuid(hashed(row)) != hashes[tuple(key)]:
-                counted.kept.append(f"{name} {' '.join(key)}: changed since, stays")
+                counted.kept.append(f"{name} {_said(row[: target.key])}: changed since, stays")
             elif key[0] in with_parts:
                 counted.kept.append(f"{name} {key[0]}: has parts of others, stays")
             else:
@@ -161,3 +162,9 @@ def remove_journaled(
         if within is None:
             break
     return dealt
+
+
+def _said(key: Sequence[Any]) -> str:
+    return " ".join(
+        f"{part:%Y-%m-%dT%H:%MZ}" if isinstance(part, datetime) else str(part) for part in key
+    )
