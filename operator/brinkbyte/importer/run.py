@@ -18,7 +18,7 @@ from brinkbyte.importer.ids import RowIds
 from brinkbyte.importer.rollback import SUMS, remove_journaled
 from brinkbyte.importer.source import FoundTable, OldDatabase, Row
 from brinkbyte.importer.values import Unreadable
-from brinkbyte.kit.errors import InvalidInputError, PermanentError
+from brinkbyte.kit.errors import InvalidInputError, PermanentError, TemporaryError
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.store import sqlite_rows as store
 from brinkbyte.store.sqlite_journal import Import, Journal, Progress, Reject
@@ -103,16 +103,27 @@ class Outcome:
 
 @contextmanager
 def connection(dsn: str) -> Iterator[Connection]:
-    """Open a connection with the session's temporary tables."""
-    with psycopg.connect(
-        dsn,
-        autocommit=True,
-        application_name="brinkbyte-migrate-sqlite",
-        connect_timeout=10,
-        options="-c timezone=UTC",
-    ) as conn:
-        store.prepare(conn)
-        yield conn
+    """Open a connection with the session's temporary tables.
+
+    Raises:
+        TemporaryError: the database does not answer, or went away; ``DatabaseUnavailable``.
+    """
+    try:
+        with psycopg.connect(
+            dsn,
+            autocommit=True,
+            application_name="brinkbyte-migrate-sqlite",
+            connect_timeout=10,
+            options="-c timezone=UTC",
+        ) as conn:
+            store.prepare(conn)
+            yield conn
+    except psycopg.OperationalError as error:
+        raise TemporaryError(
+            f"the instance's database does not answer ({str(error).splitlines()[0]}); run the "
+            "command again when it does, it goes on where it was",
+            reason="DatabaseUnavailable",
+        ) from None
 
 
 def check_shape(old: OldDatabase) -> None:

@@ -301,6 +301,11 @@ def _unreadable(source: Path, error: sqlite3.DatabaseError) -> InvalidInputError
         return TemporaryError(
             f"{source} is locked by the old service; stop it, or try again", reason="SourceBusy"
         )
+    if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+        return TemporaryError(
+            f"the backup of {source} does not fit; make room, or name another --folder",
+            reason="NoRoom",
+        )
     return InvalidInputError(
         f"{source} cannot be read ({error}); mend a copy with SQLite's own .recover and import "
         "that",

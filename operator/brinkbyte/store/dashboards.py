@@ -44,7 +44,7 @@ async def refresh_views(conn: AsyncConnection[Any], *, every: timedelta) -> list
     Returns:
         The views that were refreshed; none while another replica is at it.
     """
-    done = []
+    done: list[str] = []
     for name in MATERIALIZED:
         async with conn.transaction(), conn.cursor(row_factory=tuple_row) as cursor:
             await cursor.execute(

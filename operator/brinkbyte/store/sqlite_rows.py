@@ -26,7 +26,7 @@ def prepare(conn: Connection) -> None:
     """Make the session's temporary tables."""
     for target in TARGETS.values():
         columns = sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))  # type: ignore[arg-type]  # ours
+            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))
             for name, kind in target.columns
         )
         conn.execute(

@@ -57,7 +57,7 @@ class Target:
             parts.append(
                 sql.SQL("held.{} = {}").format(
                     sql.Identifier(name),
-                    sql.SQL(_KEY_FROM_TEXT[kind]).format(element),  # type: ignore[arg-type]  # ours
+                    sql.SQL(_KEY_FROM_TEXT[kind]).format(element),
                 )
             )
         return sql.SQL(" AND ").join(parts)
