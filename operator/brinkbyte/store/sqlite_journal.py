@@ -186,7 +186,7 @@ class Journal:
             "rejected, checksum FROM sqlite_import_tables WHERE tenant_id = %s AND import_id = %s",
             (self.tenant_id, import_id),
         )
-        return {row[0]: Progress(*row[:8], int(row[8])) for row in rows}
+        return {row[0]: replace(Progress(*row), checksum=int(row[8])) for row in rows}
 
     def note_progress(self, import_id: UUID, progress: Progress) -> None:
         """Keep how far a table has come."""
