@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -130,10 +131,11 @@ def summary(outcome: Outcome, old: OldDatabase, counts: Counter[tuple[str, str]]
 def show(console: Console, outcome: Outcome, said: dict[str, Any], folder: Path) -> None:
     """Draw the summary."""
     dry = not outcome.compared
-    table = Table(
-        "table", "rows", "would be written" if dry else "written", "there before", "conflicts",
-        "broken", "checksum",
-    )  # fmt: skip
+    table = Table()
+    table.add_column("table", no_wrap=True)
+    for name in ("rows", "would be written" if dry else "written", "before", "conflicts", "broken"):
+        table.add_column(name, justify="right")
+    table.add_column("checksum")
     for one in outcome.tables:
         done = one.progress
         if one.checksum is None:
@@ -159,6 +161,12 @@ def show(console: Console, outcome: Outcome, said: dict[str, Any], folder: Path)
                 if outcome.sums_kept
                 else ""
             )
+        )
+    if outcome.past_retention(datetime.now(UTC).date()):
+        console.print(
+            f"[yellow]the oldest day is {outcome.first_day}, and this instance keeps "
+            f"{outcome.kept_days} days: what is older goes with the next hourly run, unless its "
+            "license is not in force. The backup has it[/]"
         )
     for name, rows in said["notCarried"]["tables"].items():
         console.print(f"[yellow]table {name} ({rows} rows) is none of the old service's[/]")

@@ -14,12 +14,13 @@ import psycopg
 
 from brinkbyte.importer.canonical import FORMS, MODULUS, RowHash, as_uuid, raw_hash, raw_text
 from brinkbyte.importer.convert import Converter, NewRow
-from brinkbyte.importer.ids import RowIds
+from brinkbyte.importer.ids import TABLE_NUMBERS, RowIds
 from brinkbyte.importer.rollback import SUMS, remove_journaled
 from brinkbyte.importer.source import FoundTable, OldDatabase, Row
 from brinkbyte.importer.values import Unreadable
 from brinkbyte.kit.errors import InvalidInputError, PermanentError, TemporaryError
 from brinkbyte.kit.failpoints import failpoint
+from brinkbyte.license.modes import UNLICENSED_RETENTION_DAYS
 from brinkbyte.store import sqlite_rows as store
 from brinkbyte.store.sqlite_journal import Import, Journal, Progress, Reject
 from brinkbyte.store.sqlite_rows import Connection
@@ -79,7 +80,8 @@ class Outcome:
         new_rows: rows that this run read.
         sums_added: hourly sums made from imported events.
         sums_kept: hours that had a sum before, which stays without the imported events.
-        days: first and last day of the events that were carried over.
+        first_day: of the events and thumbnails that were carried over.
+        kept_days: how long the instance keeps them; None: for ever.
     """
 
     began: Import | None
@@ -87,13 +89,20 @@ class Outcome:
     new_rows: int = 0
     sums_added: int = 0
     sums_kept: int = 0
-    days: tuple[date, date] | None = None
+    first_day: date | None = None
+    kept_days: int | None = None
     compared: bool = False
 
     @property
     def equal(self) -> bool:
         """Whether both databases have the same, what was set aside left out."""
         return all(table.equal for table in self.tables)
+
+    def past_retention(self, today: date) -> bool:
+        """Tell whether the next run of retention drops some of what was carried over."""
+        if self.first_day is None or self.kept_days is None:
+            return False
+        return self.first_day < today - timedelta(days=self.kept_days)
 
     @property
     def set_aside(self) -> int:
@@ -229,8 +238,10 @@ class ImportRun:
                 progress.rows_read - before.get(progress.name, Progress("")).rows_read
             )
         outcome.sums_added, outcome.sums_kept = self._add_sums(began.id)
-        days = [day for day, *_ in self._journal.days(began.id, "telemetry_events")]
-        outcome.days = (days[0], days[-1]) if days else None
+        days = [day for name in TABLE_NUMBERS for day, *_ in self._journal.days(began.id, name)]
+        outcome.first_day = min(days, default=None)
+        licensed, kept = self._journal.retention()
+        outcome.kept_days = kept if licensed else UNLICENSED_RETENTION_DAYS
         self._compare(began.id, outcome, again=known is not None and known.finished)
         if outcome.equal:
             self._journal.set_status(began.id, "finished")

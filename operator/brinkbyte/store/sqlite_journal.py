@@ -344,6 +344,15 @@ class Journal:
             ],
         )
 
+    def retention(self) -> tuple[bool, int | None]:
+        """Return whether the instance ever had a license, and how many days it keeps under it."""
+        row = self._conn.execute(
+            "SELECT (value->>'days')::integer FROM system_config "
+            "WHERE tenant_id = %s AND key = 'retention'",
+            (self.tenant_id,),
+        ).fetchone()
+        return (False, None) if row is None else (True, row[0])
+
     def rejects(self, import_id: UUID) -> Iterator[Reject]:
         """Yield the rows that were not carried over, in order; inside a transaction."""
         with self._conn.cursor("rejects") as cursor:

@@ -325,6 +325,18 @@ async def test_retention_takes_imported_days_by_its_rules(here: Here) -> None:
     assert counts(here.dsn)["telemetry_events"] == 0
 
 
+def test_what_is_older_than_the_instance_keeps_is_said(here: Here) -> None:
+    build(here.source, events=50)
+    assert "this instance keeps 7 days" in here.run().output
+    for days, said in (("36500", False), ("30", True), ("null", False)):
+        here.sql(
+            "INSERT INTO system_config (tenant_id, key, value) VALUES ('acme', 'retention', %s) "
+            "ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value",
+            f'{{"days": {days}}}',
+        )
+        assert ("the oldest day is 2026-03-01" in here.run().output) is said
+
+
 def test_what_differs_in_the_end_is_told(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     build(here.source, events=50)
     add_sums = ImportRun._add_sums
