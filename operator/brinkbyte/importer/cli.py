@@ -13,6 +13,7 @@ import typer
 from pydantic import Field
 from rich.console import Console
 
+from brinkbyte.importer.outcome import Outcome
 from brinkbyte.importer.report import (
     REJECTS,
     REPORT,
@@ -25,7 +26,7 @@ from brinkbyte.importer.report import (
     write_report,
 )
 from brinkbyte.importer.rollback import roll_back
-from brinkbyte.importer.run import ImportRun, Outcome, check_shape, connection
+from brinkbyte.importer.run import ImportRun, check_shape, connection
 from brinkbyte.importer.source import (
     Backup,
     OldDatabase,

@@ -12,13 +12,16 @@ import re
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from brinkbyte.importer import values
+from brinkbyte.importer.canonical import raw_text
 from brinkbyte.importer.ids import TABLE_NUMBERS, RowIds
 from brinkbyte.importer.source import FoundTable, Row
 from brinkbyte.importer.values import Old, Unreadable
+from brinkbyte.store.sqlite_journal import Reject
 
 NewRow: TypeAlias = tuple[Any, ...]
 """Values in the order of the target's columns, the tenant left out."""
@@ -250,6 +253,32 @@ class Converter:
             raise Unreadable("TooMany", f"camera {row[0]} has {MAX_PARTS} of these already")
         names.add(str(row[1]))
         return row
+
+
+@dataclass
+class Chunk:
+    """A chunk of old rows, converted: rowid, new row, old row."""
+
+    rows: list[tuple[int, NewRow, Row]]
+    rejects: list[Reject]
+    read: int
+    last_rowid: int
+    last_row: Row
+
+
+def convert_chunk(converter: Converter, found: FoundTable, chunk: list[tuple[int, Row]]) -> Chunk:
+    """Convert a chunk's rows; what cannot be is set aside with its reason."""
+    rows: list[tuple[int, NewRow, Row]] = []
+    rejects: list[Reject] = []
+    convert = converter.convert
+    for rowid, raw in chunk:
+        try:
+            rows.append((rowid, convert(found, rowid, raw), raw))
+        except Unreadable as error:
+            rejects.append(
+                Reject(found.table.name, rowid, error.reason, error.message, raw_text(raw))
+            )
+    return Chunk(rows, rejects, len(chunk), *chunk[-1])
 
 
 def media_type(picture: bytes) -> str:

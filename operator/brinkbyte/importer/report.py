@@ -16,8 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as Remaining
 from rich.table import Table
 
+from brinkbyte.importer.outcome import Outcome
 from brinkbyte.importer.rollback import Removed
-from brinkbyte.importer.run import Outcome
 from brinkbyte.importer.source import OldDatabase
 from brinkbyte.store.sqlite_journal import Reject
 

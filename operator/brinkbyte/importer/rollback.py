@@ -8,11 +8,11 @@ from datetime import date, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from brinkbyte.importer.canonical import FORMS, MODULUS, RowHash, as_uuid
+from brinkbyte.importer.canonical import FORMS, RowHash, as_uuid
 from brinkbyte.importer.ids import TABLE_NUMBERS, RowIds
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.store import sqlite_rows as store
-from brinkbyte.store.sqlite_journal import Import, Journal
+from brinkbyte.store.sqlite_journal import MODULUS, Import, Journal
 from brinkbyte.store.sqlite_rows import Connection
 from brinkbyte.store.sqlite_targets import TARGETS
 

@@ -5,109 +5,29 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
 
-from brinkbyte.importer.canonical import FORMS, MODULUS, RowHash, as_uuid, raw_hash, raw_text
-from brinkbyte.importer.convert import Converter, NewRow
+from brinkbyte.importer.canonical import FORMS, RowHash, as_uuid, raw_hash, raw_text
+from brinkbyte.importer.convert import Chunk, Converter, convert_chunk
 from brinkbyte.importer.ids import TABLE_NUMBERS, RowIds
+from brinkbyte.importer.outcome import Comparison, Outcome, Shown
 from brinkbyte.importer.rollback import SUMS, remove_journaled
-from brinkbyte.importer.source import FoundTable, OldDatabase, Row
-from brinkbyte.importer.values import Unreadable
+from brinkbyte.importer.source import FoundTable, OldDatabase
 from brinkbyte.kit.errors import InvalidInputError, PermanentError, TemporaryError
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.license.modes import UNLICENSED_RETENTION_DAYS
 from brinkbyte.store import sqlite_rows as store
-from brinkbyte.store.sqlite_journal import Import, Journal, Progress, Reject
+from brinkbyte.store.sqlite_journal import MODULUS, Journal, Progress, Reject
 from brinkbyte.store.sqlite_rows import Connection
 from brinkbyte.store.sqlite_targets import TARGETS, Target
 
 CONFLICT: Final = "Conflict"
 _CLOCK_AHEAD: Final = timedelta(days=1)
 _AGGREGATES: Final = TARGETS["telemetry_aggregates"]
-
-
-class Shown(Protocol):
-    """Who is told how far the work has come."""
-
-    def begin(self, name: str, rows: int, done: int) -> None:
-        """Begin a table of so many rows, of which so many were done before."""
-
-    def advance(self, rows: int) -> None:
-        """So many more rows are done."""
-
-
-@dataclass
-class Comparison:
-    """A table of the old database beside the instance's.
-
-    Attributes:
-        rows: of the old table.
-        found: rows of the import that the instance has.
-        checksum: of those; None: not compared, as people may have changed them since.
-        gone: rows of days that retention has dropped since.
-        gone_checksum: of those, as they were written.
-    """
-
-    table: str
-    rows: int
-    progress: Progress
-    found: int = 0
-    checksum: int | None = None
-    gone: int = 0
-    gone_checksum: int = 0
-
-    @property
-    def equal(self) -> bool:
-        """Whether every old row is accounted for, and what was carried over is there unchanged."""
-        done = self.progress
-        if done.written + done.existing + done.conflicts + done.rejected != done.rows_read:
-            return False
-        expected = (done.checksum - self.gone_checksum) % MODULUS
-        return self.checksum is None or self.checksum == expected
-
-
-@dataclass
-class Outcome:
-    """What a run came to.
-
-    Attributes:
-        began: the import; None after a dry run.
-        new_rows: rows that this run read.
-        sums_added: hourly sums made from imported events.
-        sums_kept: hours that had a sum before, which stays without the imported events.
-        first_day: of the events and thumbnails that were carried over.
-        kept_days: how long the instance keeps them; None: for ever.
-    """
-
-    began: Import | None
-    tables: list[Comparison] = field(default_factory=list)
-    new_rows: int = 0
-    sums_added: int = 0
-    sums_kept: int = 0
-    first_day: date | None = None
-    kept_days: int | None = None
-    compared: bool = False
-
-    @property
-    def equal(self) -> bool:
-        """Whether both databases have the same, what was set aside left out."""
-        return all(table.equal for table in self.tables)
-
-    def past_retention(self, today: date) -> bool:
-        """Tell whether the next run of retention drops some of what was carried over."""
-        if self.first_day is None or self.kept_days is None:
-            return False
-        return self.first_day < today - timedelta(days=self.kept_days)
-
-    @property
-    def set_aside(self) -> int:
-        """Rows that were not carried over."""
-        return sum(one.progress.rejected + one.progress.conflicts for one in self.tables)
 
 
 @contextmanager
@@ -202,7 +122,7 @@ class ImportRun:
             self._shown.begin(found.actual, found.rows, 0)
             progress = Progress(found.table.name)
             for chunk in self._old.rows(found):
-                done = _convert(converter, found, chunk)
+                done = convert_chunk(converter, found, chunk)
                 with self._conn.transaction():
                     rejects, *_, progress = self._judge(found, done, progress, write=False)
                 self._shown.advance(len(chunk))
@@ -289,7 +209,7 @@ class ImportRun:
         if not found.keyed and progress.last_rowid is not None:
             return progress
         for chunk in self._old.rows(found, after=progress.last_rowid):
-            done = _convert(converter, found, chunk)
+            done = convert_chunk(converter, found, chunk)
             with self._conn.transaction():
                 rejects, rows, days, progress = self._judge(found, done, progress, write=True)
                 target = TARGETS[name]
@@ -308,7 +228,7 @@ class ImportRun:
         return progress
 
     def _judge(
-        self, found: FoundTable, done: _Converted, progress: Progress, *, write: bool
+        self, found: FoundTable, done: Chunk, progress: Progress, *, write: bool
     ) -> tuple[
         list[Reject],
         list[tuple[Sequence[str], UUID, bool]],
@@ -460,31 +380,6 @@ class ImportRun:
 
 
 _SUM_KEY: Final = [FORMS[kind] for kind in _AGGREGATES.types[: _AGGREGATES.key]]
-
-
-@dataclass
-class _Converted:
-    """A chunk of old rows, converted."""
-
-    rows: list[tuple[int, NewRow, Row]]
-    rejects: list[Reject]
-    read: int
-    last_rowid: int
-    last_row: Row
-
-
-def _convert(converter: Converter, found: FoundTable, chunk: list[tuple[int, Row]]) -> _Converted:
-    rows: list[tuple[int, NewRow, Row]] = []
-    rejects: list[Reject] = []
-    convert = converter.convert
-    for rowid, raw in chunk:
-        try:
-            rows.append((rowid, convert(found, rowid, raw), raw))
-        except Unreadable as error:
-            rejects.append(
-                Reject(found.table.name, rowid, error.reason, error.message, raw_text(raw))
-            )
-    return _Converted(rows, rejects, len(chunk), *chunk[-1])
 
 
 def _microseconds(day: date) -> tuple[int, int]:

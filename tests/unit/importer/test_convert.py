@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brinkbyte.importer.canonical import MODULUS, RowHash, json_text, raw_hash, raw_text
+from brinkbyte.importer.canonical import RowHash, json_text, raw_hash, raw_text
 from brinkbyte.importer.convert import MAX_PARTS, Converter, media_type
 from brinkbyte.importer.ids import RowIds
 from brinkbyte.importer.old import TABLES
 from brinkbyte.importer.source import FoundTable
 from brinkbyte.importer.values import Unreadable
+from brinkbyte.store.sqlite_journal import MODULUS
 from brinkbyte.store.sqlite_targets import TARGETS
 
 pytestmark = pytest.mark.unit
