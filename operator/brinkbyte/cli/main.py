@@ -21,6 +21,7 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "instance": ("brinkbyte.instance.cli", "the customer-instance API"),
     "usage": ("brinkbyte.reporter.cli", "report metered usage to the billing API"),
     "billing": ("brinkbyte.billing.cli", "the global billing API and its administration"),
+    "migrate": ("brinkbyte.importer.cli", "bring old databases into the instance's"),
     "license": ("brinkbyte.cli.license", "look at licenses and prove them"),
     "device": ("brinkbyte.cli.device", "who this edge device is, outside Kubernetes"),
 }

@@ -17,10 +17,12 @@ from brinkbyte.instance.container import open_instance
 from brinkbyte.instance.endpoints import (
     cameras,
     entitlements,
+    frames,
     health,
     inference,
     internal,
     license,  # noqa: A004 - the endpoint group's name
+    reports,
     telemetry,
     usage,
 )
@@ -67,7 +69,8 @@ def create_app(
     install_problem_handlers(app)
     _install_database_handlers(app)
     app.add_middleware(Gate, metrics=metrics)
-    for module in (health, license, entitlements, usage, cameras, telemetry, inference, internal):
+    rooms = (cameras, frames, telemetry, inference)
+    for module in (health, license, entitlements, usage, *rooms, reports, internal):
         app.include_router(module.router)
 
     @app.get("/openapi.json", dependencies=[SERVICE], include_in_schema=False)

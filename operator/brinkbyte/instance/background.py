@@ -15,11 +15,13 @@ from brinkbyte import __version__
 from brinkbyte.instance.container import Instance
 from brinkbyte.instance.licensing.audit import FLUSH_SECONDS
 from brinkbyte.instance.licensing.service import CLOCK_SAVE_SECONDS
+from brinkbyte.instance.services.reports import REFRESH_SECONDS
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.wire import Heartbeat
 from brinkbyte.store import metering_state
+from brinkbyte.store.dashboards import partition_states
 from brinkbyte.store.devices import device_changes
 from brinkbyte.store.idempotency import purge_idempotency_keys
 from brinkbyte.store.licenses import purge_validations
@@ -59,6 +61,7 @@ class Background:
             self._every("clock", CLOCK_SAVE_SECONDS, service.save_clock),
             self._every("audit", FLUSH_SECONDS, service.audit.flush),
             self._every("maintenance", MAINTENANCE_SECONDS, self.maintain),
+            self._every("views", REFRESH_SECONDS, self._instance.reports.refresh),
             self._refresh_again_and_again(),
         ]
         tasks = [asyncio.create_task(job) for job in jobs]
@@ -90,6 +93,7 @@ class Background:
         if self._devices_synced != revision:
             await instance.sync_devices()
             self._devices_synced = revision
+        await instance.reports.sync_entitlements()
 
     async def look_into_database(self) -> None:
         """Follow what other replicas have taken in, and what the reporter was told."""
@@ -98,6 +102,9 @@ class Background:
         async with instance.pool.connection() as connection:
             for reason, count in (await quarantined_events(connection)).items():
                 instance.metrics.quarantined.labels(reason).set(count)
+            for state in await partition_states(connection):
+                instance.metrics.days_ahead.labels(state.table).set(state.days_ahead)
+                instance.metrics.table_bytes.labels(state.table).set(state.bytes)
 
     async def heartbeat(self) -> None:
         """Tell the billing API that this instance lives; ask for tokens if it has newer ones."""

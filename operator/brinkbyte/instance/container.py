@@ -16,7 +16,9 @@ from brinkbyte.instance.licensing.cache import DocumentCache
 from brinkbyte.instance.licensing.service import LicenseService
 from brinkbyte.instance.metrics import Metrics, StateCollector
 from brinkbyte.instance.services.cameras import CameraService
+from brinkbyte.instance.services.frames import FrameService
 from brinkbyte.instance.services.inference import InferenceService
+from brinkbyte.instance.services.reports import Reports
 from brinkbyte.instance.services.telemetry import TelemetryService
 from brinkbyte.instance.services.views import Views
 from brinkbyte.instance.settings import InstanceSettings
@@ -48,8 +50,10 @@ class Instance:
     loader: ModelLoader
     cameras: CameraService
     telemetry: TelemetryService
+    frames: FrameService
     inference: InferenceService
     views: Views
+    reports: Reports
     metrics: Metrics
 
     async def sync_devices(self) -> None:
@@ -110,6 +114,7 @@ async def open_instance(
             licensed=lambda: license_service.policy().licensed_models,
         )
         stack.push_async_callback(loader.aclose)
+        telemetry = TelemetryService(pool, license_service, wanted_days=settings.retention_days)
         instance = Instance(
             settings=settings,
             pool=pool,
@@ -120,7 +125,8 @@ async def open_instance(
             license=license_service,
             loader=loader,
             cameras=CameraService(pool, license_service, catalog),
-            telemetry=TelemetryService(pool, license_service, wanted_days=settings.retention_days),
+            telemetry=telemetry,
+            frames=FrameService(pool, license_service, telemetry),
             inference=InferenceService(
                 pool,
                 license_service,
@@ -137,6 +143,7 @@ async def open_instance(
                 catalog,
                 clone_alarm=lambda: billing.clone_alarm,
             ),
+            reports=Reports(pool, license_service),
             metrics=metrics,
         )
         metrics.registry.register(StateCollector(instance))

@@ -45,6 +45,18 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.days_ahead = Gauge(
+            "brinkbyte_instance_partition_days_ahead",
+            "Days from today that a table has partitions for; below 0 the next row has to make one",
+            ["table"],
+            registry=self.registry,
+        )
+        self.table_bytes = Gauge(
+            "brinkbyte_instance_table_bytes",
+            "Size of a partitioned table with its indexes",
+            ["table"],
+            registry=self.registry,
+        )
         self.job_failures = Counter(
             "brinkbyte_instance_job_failures",
             "Background jobs that ended in an error, by job",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, JsonValue, model_validator
 
 from brinkbyte.kit.model import OpenWireModel, WireModel
 from brinkbyte.license.claims import Identifier
@@ -250,6 +251,60 @@ class Aggregates(WireModel):
     until: datetime
     rows: tuple[AggregateView, ...]
     truncated: bool = Field(description="there are more rows: ask for a shorter span")
+
+
+class RetentionView(WireModel):
+    """``GET /api/v1/telemetry/retention``; times in Unix seconds but ``oldestKept``."""
+
+    days: int | None = Field(description="null: nothing is dropped")
+    frozen: bool = Field(description="the license is not in force: nothing is dropped meanwhile")
+    announced_days: int | None = Field(None, description="a shorter retention that was announced")
+    announced_at: int | None = None
+    cut_at: int | None = Field(None, description="from then on it counts")
+    oldest_kept: datetime | None = None
+    readable_days: int | None = Field(None, description="null: all that is kept can be read")
+
+
+class FrameView(WireModel):
+    """A thumbnail that is kept; its picture is at ``path``."""
+
+    id: UUID
+    camera_id: str
+    hardware_id: str
+    occurred_at: datetime
+    media_type: str
+    width: int | None
+    height: int | None
+    bytes: int
+    path: str
+
+
+class FramePage(WireModel):
+    """Thumbnails of a camera, the newest first."""
+
+    frames: tuple[FrameView, ...]
+    truncated: bool = Field(description="there are older ones: ask for a shorter span")
+
+
+class FrameAnswer(WireModel):
+    """Answer 201: the thumbnail is kept and the call is metered."""
+
+    frame_id: UUID
+    camera_id: str
+    event_id: str | None = Field(
+        description="id of the metering event; null: the vendor has switched metering off"
+    )
+
+
+class ConfigBody(WireModel):
+    """``PUT /api/v1/config/{key}``: any JSON, 8 KiB at most."""
+
+    value: JsonValue
+
+    @model_validator(mode="after")
+    def _bounded(self) -> ConfigBody:
+        _bounded_json({"value": self.value})
+        return self
 
 
 class HeartbeatBody(OpenWireModel):

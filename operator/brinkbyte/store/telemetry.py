@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias
@@ -15,8 +16,13 @@ from psycopg.rows import dict_row, tuple_row
 from psycopg.types.json import Jsonb
 
 Bucket: TypeAlias = Literal["hour", "day"]
-_PREFIX: Final = "telemetry_events_"
+DAILY_TABLES: Final = ("telemetry_events", "frames")
+"""Tables with a partition for each day that has rows."""
+RETENTION_LOCK: Final = "brinkbyte.retention"
+"""Advisory lock: held alone by whoever drops days, shared by an import that is writing them."""
 _DAYS_AHEAD: Final = 3
+_EMPTY_AFTER: Final = timedelta(days=2)
+"""A day that ended so long ago and has no row keeps no partition; a late row makes it again."""
 
 _AGGREGATE: Final = """
 INSERT INTO telemetry_aggregates AS held
@@ -68,17 +74,25 @@ class TelemetrySum:
     mean_score: float | None
 
 
-async def ensure_days(conn: AsyncConnection[Any], days: Iterable[datetime]) -> None:
-    """Make the partitions of the given instants' days (UTC) where they are missing."""
+async def ensure_days(
+    conn: AsyncConnection[Any], days: Iterable[datetime], *, table: str = "telemetry_events"
+) -> None:
+    """Make the partitions of the given instants' days (UTC) where they are missing.
+
+    They stay until the caller's transaction ends, whatever retention does.
+    """
     await conn.execute(
-        "SELECT ensure_telemetry_partition(day) FROM unnest(%s::timestamptz[]) AS day ORDER BY day",
-        (sorted(set(days)),),
+        "SELECT ensure_day_partition(%s, day) FROM unnest(%s::timestamptz[]) AS day ORDER BY day",
+        (table, sorted(set(days))),
     )
 
 
 async def ensure_days_ahead(conn: AsyncConnection[Any], now: datetime) -> None:
-    """Make today's partition and those of the next three days."""
-    await ensure_days(conn, [now + timedelta(days=ahead) for ahead in range(_DAYS_AHEAD + 1)])
+    """Make today's partitions and those of the next three days."""
+    for table in DAILY_TABLES:
+        await ensure_days(
+            conn, [now + timedelta(days=ahead) for ahead in range(_DAYS_AHEAD + 1)], table=table
+        )
 
 
 async def insert_events(
@@ -171,41 +185,98 @@ async def sums(
 
 
 async def drop_days_before(
-    conn: AsyncConnection[Any], tenant_id: str, oldest: datetime
+    conn: AsyncConnection[Any], tenant_id: str, oldest: datetime | None, *, now: datetime
 ) -> list[str]:
-    """Drop the partitions of all days before ``oldest``'s day, and their hours' sums.
+    """Drop the partitions of days before ``oldest``'s, with their hours' sums, and of empty days.
 
-    A partition that others are using right now is left for the next time.
+    A partition that others are using right now is left for the next time, and so is everything
+    while another replica is at it or an import is writing old days.
 
     Args:
         conn: autocommit, or outside a transaction: each drop is a transaction of its own.
         tenant_id: whose sums go; the instance's only tenant.
-        oldest: first instant that must stay.
+        oldest: first instant that must stay; None: nothing that has a row is dropped.
+        now: days that ended two days before have no partition unless they have rows.
 
     Returns:
-        Names of the partitions that went.
+        Names of the partitions with rows, or past their time, that went.
     """
+    async with _alone(conn) as alone:
+        if not alone:
+            return []
+        gone: list[str] = []
+        for table in DAILY_TABLES:
+            first_kept = _name(table, oldest) if oldest is not None else ""
+            last_full = _name(table, now - _EMPTY_AFTER)
+            for name, has_pages in await _partitions(conn, table):
+                if name < first_kept:
+                    if await _drop(conn, table, name):
+                        gone.append(name)
+                elif name < last_full and not has_pages:
+                    await _drop(conn, table, name, only_empty=True)
+        if oldest is not None:
+            midnight = oldest.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            async with conn.transaction():
+                await conn.execute(
+                    "DELETE FROM telemetry_aggregates WHERE tenant_id = %s AND bucket < %s",
+                    (tenant_id, midnight),
+                )
+        return gone
+
+
+@asynccontextmanager
+async def _alone(conn: AsyncConnection[Any]) -> AsyncIterator[bool]:
     async with conn.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
-            "SELECT inhrelid::regclass::text FROM pg_inherits "
-            "WHERE inhparent = 'telemetry_events'::regclass ORDER BY 1"
+            "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (RETENTION_LOCK,)
         )
-        names = [str(row[0]) async for row in cursor]
-    first_kept = f"{_PREFIX}{oldest.astimezone(UTC):%Y%m%d}"
-    gone = [name for name in names if name < first_kept and await _drop(conn, name)]
-    midnight = oldest.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    async with conn.transaction():
-        await conn.execute(
-            "DELETE FROM telemetry_aggregates WHERE tenant_id = %s AND bucket < %s",
-            (tenant_id, midnight),
-        )
-    return gone
+        row = await cursor.fetchone()
+        got = row is not None and bool(row[0])
+        try:
+            yield got
+        finally:
+            if got:
+                await cursor.execute(
+                    "SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (RETENTION_LOCK,)
+                )
 
 
-async def _drop(conn: AsyncConnection[Any], name: str) -> bool:
+async def _partitions(conn: AsyncConnection[Any], table: str) -> list[tuple[str, bool]]:
+    """Return the partitions in order, each with whether it has pages: without, it has no rows."""
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT relname::text, pg_relation_size(inhrelid) > 0 FROM pg_inherits "
+            "JOIN pg_class ON pg_class.oid = inhrelid WHERE inhparent = to_regclass(%s) ORDER BY 1",
+            (table,),
+        )
+        return await cursor.fetchall()
+
+
+def _name(table: str, at: datetime) -> str:
+    return f"{table}_{at.astimezone(UTC):%Y%m%d}"
+
+
+async def _is_empty(conn: AsyncConnection[Any], name: str) -> bool:
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(sql.Identifier(name))
+        )
+        row = await cursor.fetchone()
+    return row is not None and bool(row[0])
+
+
+async def _drop(
+    conn: AsyncConnection[Any], table: str, name: str, *, only_empty: bool = False
+) -> bool:
     try:
         async with conn.transaction():
             await conn.execute("SET LOCAL lock_timeout = '2s'")
+            # Whoever has seen this partition and has not yet written its rows is waited for.
+            await conn.execute(
+                sql.SQL("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table))
+            )
+            if only_empty and not await _is_empty(conn, name):
+                return False
             await conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
     except psycopg.errors.LockNotAvailable:
         return False

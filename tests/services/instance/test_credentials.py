@@ -38,6 +38,16 @@ ROUTES = [
     ("GET", "/api/v1/cameras/{camera_id}/polygon-zones", "service"),
     ("PUT", "/api/v1/cameras/{camera_id}/polygon-zones/{name}", "service"),
     ("DELETE", "/api/v1/cameras/{camera_id}/polygon-zones/{name}", "service"),
+    ("POST", "/api/v1/cameras/{camera_id}/frames", "device"),
+    ("GET", "/api/v1/cameras/{camera_id}/frames", "service"),
+    ("GET", "/api/v1/cameras/{camera_id}/frames/{frame_id}", "service"),
+    ("GET", "/api/v1/dashboard", "service"),
+    ("GET", "/api/v1/license/cameras", "service"),
+    ("GET", "/api/v1/database", "service operator"),
+    ("GET", "/api/v1/config", "service"),
+    ("PUT", "/api/v1/config/{key}", "service"),
+    ("DELETE", "/api/v1/config/{key}", "service"),
+    ("GET", "/api/v1/telemetry/retention", "service"),
     ("POST", "/api/v1/telemetry", "device"),
     ("GET", "/api/v1/telemetry/aggregates", "service"),
     ("POST", "/api/v1/cameras/{camera_id}/infer", "device"),
@@ -58,7 +68,7 @@ async def test_the_table_lists_every_route(api: Api) -> None:
 async def test_every_route_with_every_credential(api: Api) -> None:
     wrong = []
     for method, template, allowed in ROUTES:
-        path = template.format(camera_id="cam-1", name="x")
+        path = template.format(camera_id="cam-1", name="x", key="x", frame_id="x")
         for headers in ({}, bearer("stranger"), bearer(""), {"Authorization": "Basic eA=="}):
             answer = await api.http.request(method, path, headers=headers)
             expected_open = allowed == "anyone"

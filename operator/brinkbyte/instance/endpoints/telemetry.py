@@ -9,7 +9,13 @@ from pydantic import AwareDatetime
 
 from brinkbyte.instance.endpoints.answers import metered_response, parse_body
 from brinkbyte.instance.http import DEVICE, SERVICE, InstanceDep, MeteredCallDep
-from brinkbyte.instance.schemas import Aggregates, TelemetryAnswer, TelemetryBatch, Word
+from brinkbyte.instance.schemas import (
+    Aggregates,
+    RetentionView,
+    TelemetryAnswer,
+    TelemetryBatch,
+    Word,
+)
 from brinkbyte.license.claims import Identifier
 
 router = APIRouter(prefix="/api/v1/telemetry", tags=["telemetry"])
@@ -47,3 +53,9 @@ async def aggregates(
     return await instance.telemetry.aggregates(
         bucket=bucket, since=since, until=until, camera_id=camera_id, kind=kind
     )
+
+
+@router.get("/retention", dependencies=[SERVICE])
+async def retention(instance: InstanceDep) -> RetentionView:
+    """Return how long data is kept, and whether a shorter time was announced."""
+    return await instance.telemetry.retention()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
@@ -11,6 +12,7 @@ from brinkbyte.instance.licensing.service import LicenseService
 from brinkbyte.instance.schemas import (
     Aggregates,
     AggregateView,
+    RetentionView,
     TelemetryAnswer,
     TelemetryBatch,
 )
@@ -26,8 +28,10 @@ from brinkbyte.instance.services.retention import (
     RetentionState,
     allowed_days,
     decide_retention,
+    oldest_kept,
 )
 from brinkbyte.kit.errors import InvalidInputError
+from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import Pool
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.kit.uuid7 import uuid7
@@ -36,7 +40,7 @@ from brinkbyte.store import telemetry as store
 from brinkbyte.store.cameras import camera_device
 from brinkbyte.store.database import Connection
 from brinkbyte.store.licenses import get_config, set_config
-from brinkbyte.store.policy import CameraDecision
+from brinkbyte.store.policy import CameraDecision, Policy
 from brinkbyte.store.telemetry import TelemetryEvent
 
 AHEAD: Final = timedelta(minutes=5)
@@ -45,6 +49,7 @@ MAX_ROWS: Final = 5000
 _MAX_AGE: Final = timedelta(days=400)
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _RETENTION_KEY: Final = "retention"
+_log = get_logger(__name__)
 
 
 class TelemetryService:
@@ -81,8 +86,14 @@ class TelemetryService:
             )
             waived = [decision.waived] if decision.waived else []
             self._license.waive(decision, waived)
-            kept = await self._retention(connection)
-            events = self._events(batch, decision, kept)
+            await self.check_time(
+                connection,
+                [
+                    (f"events.{at}.occurredAt", item.occurred_at)
+                    for at, item in enumerate(batch.events)
+                ],
+            )
+            events = self._events(batch, decision)
             await store.ensure_days(connection, (event.occurred_at for event in events))
             await store.insert_events(connection, self._tenant, events)
             return Work(
@@ -96,36 +107,48 @@ class TelemetryService:
             self._pool, call, name="telemetry", status=201, work=work, tracked=self._license.tracked
         )
 
-    def _events(
-        self, batch: TelemetryBatch, decision: CameraDecision, kept_days: int | None
-    ) -> list[TelemetryEvent]:
+    async def check_time(
+        self, connection: Connection, times: Sequence[tuple[str, datetime]]
+    ) -> None:
+        """Refuse what is older than it would be kept, or in the future.
+
+        Args:
+            connection: of the caller's transaction.
+            times: each with the name of its field.
+
+        Raises:
+            InvalidInputError: ``EventTimeOutOfRange``.
+        """
+        kept_days = await self._retention(connection)
         now = datetime.now(UTC)
         age = timedelta(days=kept_days) if kept_days is not None else _MAX_AGE
         oldest, newest = now - min(age, _MAX_AGE), now + AHEAD
-        events = []
-        for index, item in enumerate(batch.events):
-            if not oldest <= item.occurred_at <= newest:
+        for name, at in times:
+            if not oldest <= at <= newest:
                 raise InvalidInputError(
-                    f"events.{index}.occurredAt: {item.occurred_at.isoformat()} is not between "
+                    f"{name}: {at.isoformat()} is not between "
                     f"{oldest:%Y-%m-%dT%H:%M:%SZ} (retention) and five minutes from now; correct "
                     "the device's clock, or leave the event out",
                     reason="EventTimeOutOfRange",
                 )
-            events.append(
-                TelemetryEvent(
-                    id=uuid7(),
-                    camera_id=batch.camera_id,
-                    hardware_id=decision.hardware_id or "",
-                    occurred_at=item.occurred_at,
-                    kind=item.kind,
-                    label=item.label,
-                    track_id=item.track_id,
-                    zone=item.zone,
-                    score=item.score,
-                    attributes=item.attributes,
-                )
+
+    @staticmethod
+    def _events(batch: TelemetryBatch, decision: CameraDecision) -> list[TelemetryEvent]:
+        return [
+            TelemetryEvent(
+                id=uuid7(),
+                camera_id=batch.camera_id,
+                hardware_id=decision.hardware_id or "",
+                occurred_at=item.occurred_at,
+                kind=item.kind,
+                label=item.label,
+                track_id=item.track_id,
+                zone=item.zone,
+                score=item.score,
+                attributes=item.attributes,
             )
-        return events
+            for item in batch.events
+        ]
 
     async def aggregates(
         self,
@@ -146,19 +169,7 @@ class TelemetryService:
         start = since or max(end, _FIRST) - timedelta(days=1)
         if start >= end:
             raise InvalidInputError("since must be before until", reason="InvalidSpan")
-        policy = self._license.policy()
-        if policy.readable_days is not None:
-            first = datetime.now(UTC) - timedelta(days=policy.readable_days, minutes=1)
-            if start < first:
-                raise ProblemError(
-                    403,
-                    f"only the last {policy.readable_days} days can be read: "
-                    f"{policy.decision.message}",
-                    reason="HistoryNotLicensed",
-                    mode=policy.decision.mode.value,
-                    licenseReason=policy.decision.reason,
-                    upgradeUrl=UPGRADE_URL,
-                )
+        check_readable(self._license.policy(), start)
         async with self._pool.connection() as connection:
             found = await store.sums(
                 connection,
@@ -188,18 +199,22 @@ class TelemetryService:
             truncated=len(found) > MAX_ROWS,
         )
 
-    async def maintain(self) -> list[str]:
+    async def maintain(self, *, at: datetime | None = None) -> list[str]:
         """Make the next days' partitions, decide retention, and drop what is past it.
+
+        Args:
+            at: the time to judge by, of both clocks; by default what they say.
 
         Returns:
             Names of the partitions that were dropped.
         """
-        now = datetime.now(UTC)
         policy = self._license.policy()
+        now = datetime.now(UTC)
+        if at is not None:
+            policy, now = replace(policy, now=int(at.timestamp())), at
         async with self._pool.connection() as connection:
             await store.ensure_days_ahead(connection, now)
-            kept = await get_config(connection, self._tenant, _RETENTION_KEY)
-            before = None if kept is None else RetentionState.model_validate(kept)
+            before = await self._kept(connection)
             after = decide_retention(
                 before,
                 full=policy.decision.full,
@@ -210,32 +225,70 @@ class TelemetryService:
                 await set_config(
                     connection, self._tenant, _RETENTION_KEY, after.model_dump(mode="json")
                 )
+                _log.info("retention", **after.model_dump(exclude_none=True))
         if after is None:
-            days: int | None = UNLICENSED_RETENTION_DAYS
+            oldest: datetime | None = now - timedelta(days=UNLICENSED_RETENTION_DAYS)
         elif policy.decision.full:
-            days = after.days
+            oldest = oldest_kept(after, now)
         else:
             # Frozen: nothing that the last good license kept is dropped.
-            return []
-        if days is None:
-            return []
+            oldest = None
         async with self._pool.connection() as connection:
             await connection.set_autocommit(True)
             try:
-                return await store.drop_days_before(
-                    connection, self._tenant, now - timedelta(days=days)
-                )
+                return await store.drop_days_before(connection, self._tenant, oldest, now=now)
             finally:
                 await connection.set_autocommit(False)
 
-    async def _retention(self, connection: Connection) -> int | None:
+    async def retention(self) -> RetentionView:
+        """Return how long data is kept, and what was announced."""
+        async with self._pool.connection() as connection:
+            kept = await self._kept(connection)
+        policy = self._license.policy()
+        if kept is None:
+            return RetentionView(days=UNLICENSED_RETENTION_DAYS, frozen=False)
+        oldest = oldest_kept(kept, datetime.now(UTC)) if policy.decision.full else None
+        return RetentionView(
+            days=kept.days,
+            frozen=not policy.decision.full,
+            announced_days=kept.announced_days,
+            announced_at=kept.announced_at,
+            cut_at=kept.cut_at,
+            oldest_kept=oldest,
+            readable_days=policy.readable_days,
+        )
+
+    async def _kept(self, connection: Connection) -> RetentionState | None:
         kept = await get_config(connection, self._tenant, _RETENTION_KEY)
+        return None if kept is None else RetentionState.model_validate(kept)
+
+    async def _retention(self, connection: Connection) -> int | None:
+        kept = await self._kept(connection)
         if kept is None:
             policy = self._license.policy()
             if not policy.decision.full:
                 return UNLICENSED_RETENTION_DAYS
             return allowed_days(policy.features.data_retention_days, self._wanted_days)
-        return RetentionState.model_validate(kept).days
+        return kept.days
+
+
+def check_readable(policy: Policy, start: datetime) -> None:
+    """Refuse to read from before what the license lets read.
+
+    Raises:
+        ProblemError: 403 ``HistoryNotLicensed``.
+    """
+    if policy.readable_days is None:
+        return
+    if start < datetime.now(UTC) - timedelta(days=policy.readable_days, minutes=1):
+        raise ProblemError(
+            403,
+            f"only the last {policy.readable_days} days can be read: {policy.decision.message}",
+            reason="HistoryNotLicensed",
+            mode=policy.decision.mode.value,
+            licenseReason=policy.decision.reason,
+            upgradeUrl=UPGRADE_URL,
+        )
 
 
 async def device_camera(

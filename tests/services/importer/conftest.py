@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brinkbyte.store import migrate
+from support.importing import Importer
+from support.postgres import PostgresServer, postgres_database, postgres_server
+
+__all__ = ["postgres_database", "postgres_server"]
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: PostgresServer) -> str:
+    name = postgres_server.create_database(prefix="template")
+    migrate(postgres_server.dsn(name))
+    return name
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """DSN of a migrated customer-side database."""
+    name = postgres_server.create_database(template=migrated_template)
+    yield postgres_server.dsn(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def other_database(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """Another one."""
+    name = postgres_server.create_database(template=migrated_template)
+    yield postgres_server.dsn(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def importer(tmp_path: Path, database: str) -> Importer:
+    """Imports tmp_path/edge.db."""
+    return Importer(tmp_path / "edge.db", database, tmp_path / "import")
