@@ -10,5 +10,6 @@ clock of its own. May import: ``brinkbyte.kit``.
 - ``seats``: the compressed seat list.
 - ``clock``: offline age that a turned-back clock cannot shorten.
 - ``modes``: active, trial, grace, expired, revoked, suspended, unlicensed.
+- ``request``, ``bundle``: what a site without a line asks for, and the vendor's answer to it.
 - ``wire``: requests and answers between operator, instance and billing API about licenses.
 """
