@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from brinkbyte.billing.admin_cli import admin_app
+from brinkbyte.billing.bundle_cli import bundle
 from brinkbyte.billing.licenses import keys as key_files
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
@@ -20,6 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="The global billing API.", add_comp
 keys_app = typer.Typer(no_args_is_help=True, help="Root and signing keys.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(admin_app, name="admin")
+admin_app.command("bundle")(bundle)
 
 
 @app.command()

@@ -64,7 +64,9 @@ class CameraIssuer:
                 <= int(clock * documents.MICROSECOND)
             )
             grace = self._customer.standing.grace_seconds
-            if issue.must_issue(stored, wanted, end, now, grace=grace) or (behind and end > now):
+            term = self._customer.instance.term
+            stale = issue.must_issue(stored, wanted, end, now, grace=grace, term=term)
+            if stale or (behind and end > now):
                 hashes[seat.camera_id] = wanted
                 claims.append(
                     issue.camera_claims(
