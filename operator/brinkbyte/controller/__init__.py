@@ -13,5 +13,6 @@ May import: ``brinkbyte.client``, ``catalog``, ``license``, ``metering``, ``reso
 - ``reconcile_tenant``, ``members``: the level-triggered reconciles. ``volumes``: what of a
   StatefulSet cannot change in place. ``finalize``: a Tenant goes.
 - ``asking``: calls of the billing API in flight; a reconcile waits a moment and goes on without.
+- ``air_gap``, ``bundle_results``: a site without a line: request, bundle, what it says of each.
 - ``enrollment``, ``inventory``, ``documents``, ``instance_poll``: the billing API and the instance.
 """

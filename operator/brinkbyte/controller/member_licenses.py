@@ -45,8 +45,8 @@ async def obtain_licenses(
     license_live: Object | None,
 ) -> BrinkByteError | None:
     """Read the tokens held, ask for what is missing, new or changed, take in the answer."""
-    await _read_camera_tokens(ctx, identity, documents, memory, run)
-    _take_tokens(ctx, identity, documents, memory, run)
+    await read_camera_tokens(ctx, identity, documents, memory, run)
+    take_tokens(ctx, identity, documents, memory, run)
     wanted_secret = license_secret(tenant, documents, license_live)
     await write_guarded(ctx, run, memory, wanted_secret, live=license_live)
     if not documents.complete:
@@ -56,7 +56,7 @@ async def obtain_licenses(
         memory.inventory.revision = None
     again = Key("Members", tenant.namespace, tenant.name)
     for _attempt in range(2):
-        wanted = _wanted(run)
+        wanted = wanted_of(run)
         request = inventory.plan_request(
             wanted,
             memory.inventory,
@@ -105,7 +105,7 @@ async def obtain_licenses(
             live = await ctx.cluster.get("Secret", tenant.namespace, name)
             wanted_secret = license_secret(tenant, merged, live)
             await write_guarded(ctx, run, memory, wanted_secret, live=live)
-        _take_tokens(ctx, identity, merged, memory, run)
+        take_tokens(ctx, identity, merged, memory, run)
         if changed:
             ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
         return problem
@@ -176,9 +176,10 @@ async def _failed(
         ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
 
 
-async def _read_camera_tokens(
+async def read_camera_tokens(
     ctx: Context, identity: Identity, documents: Documents, memory: TenantMemory, run: Pass
 ) -> None:
+    """Verify the tokens that the cameras' Secrets hold."""
     for camera in run.cameras:
         name = camera.model.secret_name
         live = run.secrets.get(name)
@@ -209,7 +210,8 @@ async def _read_camera_tokens(
             camera.claims, camera.token = claims, token
 
 
-def _wanted(run: Pass) -> inventory.Wanted:
+def wanted_of(run: Pass) -> inventory.Wanted:
+    """Return devices and cameras as they stand in an inventory."""
     return inventory.Wanted(
         devices={
             each.model.spec.hardware_id: inventory.inventory_device(each.model)
@@ -244,9 +246,10 @@ def _missing(run: Pass, memory: TenantMemory) -> list[str]:
     return found
 
 
-def _take_tokens(
+def take_tokens(
     ctx: Context, identity: Identity, documents: Documents, memory: TenantMemory, run: Pass
 ) -> None:
+    """Take the tokens of the newest answer where they are newer than what is held."""
     if documents.key_set is None:
         return
     for camera in run.cameras:

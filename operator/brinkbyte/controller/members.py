@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Final
 
-from brinkbyte.controller import enrollment, inventory
+from brinkbyte.controller import air_gap, enrollment, inventory
 from brinkbyte.controller.asking import Asking, StillAskingError
 from brinkbyte.controller.children import secrets
 from brinkbyte.controller.cluster import Object
@@ -70,6 +70,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         memory.uid = tenant.metadata.uid
     await _ensure_tokens(ctx, run)
     await _write_device_list(ctx, tenant, memory, run)
+    await air_gap.write_request(ctx, run, tenant=tenant, memory=memory)
     identity = await _identity(ctx, tenant, memory)
     if identity is None:
         await _write_statuses(ctx, run, memory, _not_enrolled(memory))
@@ -79,8 +80,12 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         "Secret", run.namespace, license_name
     )
     documents = await ensure_documents(ctx, tenant, identity, memory, license_live)
+    line = tenant.spec.billing is not None
+    obtain = obtain_licenses if line else air_gap.obtain_licenses
     try:
-        failed = await obtain_licenses(
+        if line and identity.air_gap:
+            raise StillAskingError("The site has got a line and is being enrolled")
+        failed = await obtain(
             ctx,
             run,
             tenant=tenant,
@@ -109,8 +114,8 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         if isinstance(error, TemporaryError):
             # What stands in a status need not stand in a stack trace too.
             raise TemporaryError(error.message, reason=error.reason, retry_after=error.retry_after)
-    wait = max(1.0, memory.inventory.refresh_at - ctx.monotonic())
-    if _refused(memory):
+    wait = max(1.0, memory.inventory.refresh_at - ctx.monotonic()) if line else RESYNC_SECONDS
+    if line and _refused(memory):
         wait = min(wait, inventory.REFUSED_SECONDS)
     if errors or any(camera.conflict is not None for camera in run.cameras):
         # What stands in the way carries no label of ours: nobody tells when it goes.
