@@ -1,4 +1,4 @@
-"""``brinkbyte license``: look at a token, prove a token."""
+"""``brinkbyte license``: look at a token, prove a token; request and import by files."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from brinkbyte.cli import air_gap
 from brinkbyte.kit.errors import PermanentError
 from brinkbyte.license.claims import Claims
 from brinkbyte.license.keys import PublicJwk, load_roots, verify_key_set
@@ -21,7 +22,9 @@ from brinkbyte.license.tokens import KIND_OF, TokenError, verify
 EXIT_INVALID: Final = 1
 EXIT_USAGE: Final = 2
 
-app = typer.Typer(no_args_is_help=True, help="Look at licenses and prove them.")
+app = typer.Typer(no_args_is_help=True, help="Look at licenses and prove them; air gap.")
+app.command("request")(air_gap.request)
+app.command("import")(air_gap.import_bundle)
 
 
 def read_token(argument: str) -> str:
