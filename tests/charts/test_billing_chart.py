@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from brinkbyte.billing.settings import (
-    AdminSettings,
+    BundleSettings,
     MigrationSettings,
     SecretSettings,
     ServerSettings,
@@ -102,7 +102,11 @@ def test_each_container_holds_the_database_role_it_works_as(bundled: list[Object
             ("billing-tls", "tls.crt"),
             ("billing-tls", "tls.key"),
         },
-        "admin": {("billing-database", "admin-url"), ("billing-pepper", "*")},
+        "admin": {
+            ("billing-database", "admin-url"),
+            ("billing-pepper", "*"),
+            ("signing-keys", "*"),
+        },
         "init": {("billing-database", "superuser-password")},
         "postgres": set(),
     }
@@ -213,7 +217,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     [
         ("Deployment/billing", "api", ServerSettings),
         ("Deployment/billing", "migrate", MigrationSettings),
-        ("Deployment/billing-admin", "admin", AdminSettings),
+        ("Deployment/billing-admin", "admin", BundleSettings),
     ],
 )
 def test_the_programs_take_what_the_chart_sets(
