@@ -217,9 +217,10 @@ async def write_request(ctx: Context, run: Pass, *, tenant: Tenant, memory: Tena
         await ctx.cluster_fingerprint(),
         __version__,
     )
-    text = secrets.decode(live).get(names.REQUEST_KEY, "")
-    if memory.request != (about, text):
-        text = _request_text(ctx, tenant, identity, about, data=data, before=text)
+    signed_for, text = memory.request
+    if signed_for != about:
+        before = text or secrets.decode(live).get(names.REQUEST_KEY, "")
+        text = _request_text(ctx, tenant, identity, about, data=data, before=before)
     secret = secrets.tenant_secret(
         tenant, secrets.REQUEST, names.REQUEST_SUFFIX, {names.REQUEST_KEY: text}
     )

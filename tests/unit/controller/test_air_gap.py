@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from brinkbyte.controller import air_gap
+from brinkbyte.controller import air_gap, instance_poll
 from brinkbyte.controller.asking import Asking
 from brinkbyte.controller.context import TenantMemory
 from brinkbyte.controller.enrollment import load_identity, save_identity
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.member_pass import Device, Pass
+from brinkbyte.controller.queue import Key
 from brinkbyte.kit.errors import PermanentError
 from brinkbyte.license.request import SiteRequest, read_request
 from brinkbyte.resources.bundles import to_secrets
@@ -128,11 +129,15 @@ async def test_a_request_is_signed_once_for_what_it_says(world: World) -> None:
     assert third.claims.iat > second.claims.iat > first.claims.iat
 
 
-async def test_a_changed_request_is_signed_anew(world: World) -> None:
+async def test_a_changed_request_is_put_right(world: World) -> None:
     await world.reconcile()
-    await world.request()
+    first = await world.request()
     live = world.cluster.objects["Secret", "acme", "acme-btn-request"]
     live["data"]["request.json"] = "e30="
+    assert await world.request() == first
+    live = world.cluster.objects["Secret", "acme", "acme-btn-request"]
+    live["data"]["request.json"] = "e30="
+    world.restart()
     assert (await world.request()).claims.sub == CUSTOMER
 
 
@@ -216,3 +221,25 @@ async def test_nothing_of_a_former_line_speaks_for_the_instance_any_more(world: 
     assert known.enrolled
     assert (known.credential, known.billing_url, known.ca) == ("", "", "")
     assert known.instance_id == INSTANCE
+
+
+async def test_the_secret_is_looked_at_at_least_every_minute(world: World) -> None:
+    await world.own_key()
+    await world.reconcile()
+    world.memory.bundle_secret = air_gap.bundle_secret(world.tenant)
+    woken: list[Key] = []
+    ctx = world.ctx
+    ctx.add, ctx.monotonic = lambda key, _delay: woken.append(key), lambda: world.now
+    ctx.tenants = {("acme", "acme"): world.memory}
+    key = Key("State", "acme", "acme")
+    await instance_poll.reconcile(ctx, key)
+    assert woken == []
+    for text in ("first", "second"):
+        world.cluster.secret("acme", "bundle", bundle_json=text)
+        world.now += 60
+        await instance_poll.reconcile(ctx, key)
+        assert woken.pop() == Key("Tenant", "acme", "acme")
+        world.now += 60
+        await instance_poll.reconcile(ctx, key)
+        assert woken == []
+    assert instance_poll.REFERENCES_SECONDS + instance_poll.PERIOD_SECONDS < 60
