@@ -11,18 +11,20 @@ import pytest
 from brinkbyte.controller import air_gap, instance_poll
 from brinkbyte.controller.asking import Asking
 from brinkbyte.controller.context import TenantMemory
+from brinkbyte.controller.documents import CameraTokens
 from brinkbyte.controller.enrollment import load_identity, save_identity
 from brinkbyte.controller.identity import Identity
-from brinkbyte.controller.member_pass import Device, Pass
+from brinkbyte.controller.licenses import ensure_documents
+from brinkbyte.controller.member_pass import Camera, Device, Pass
 from brinkbyte.controller.queue import Key
-from brinkbyte.kit.errors import PermanentError
+from brinkbyte.kit.errors import BrinkByteError, PermanentError
 from brinkbyte.license.request import SiteRequest, read_request
 from brinkbyte.resources.bundles import to_secrets
 from brinkbyte.resources.tenant import Tenant
 from support.bundles import bundle_text, content
 from support.licensing import CUSTOMER, INSTANCE, NOW, vendor
 from support.memory_cluster import MemoryCluster
-from support.plans import device, tenant
+from support.plans import camera, device, tenant
 
 SYSTEM = "brinkbyte-system"
 
@@ -60,6 +62,7 @@ class World:
             roots=SimpleNamespace(keys=vendor().roots),
             now=self.now,
             add=lambda *_: None,
+            camera_tokens=CameraTokens(),
             cluster_fingerprint=fingerprint,
         )
 
@@ -81,6 +84,28 @@ class World:
         except PermanentError as error:
             return error.reason
         return ""
+
+    async def obtain(self) -> tuple[Pass, BrinkByteError | None]:
+        """Run the licensing part of a pass over one device and one camera."""
+        at = datetime.fromtimestamp(self.now, UTC)
+        gate = Device({}, device({"name": "gate"}, hardwareId="hw-1", managementTier="basic"))
+        spec = {"cameraId": "cam-1", "growthPacks": ["retail"], "mode": "base"}
+        entry = Camera({}, camera({"name": "entry"}, **spec), device=gate)
+        run = Pass("acme", "acme", at, [gate], [entry], {})
+        identity = await load_identity(self.ctx, "uid-acme")
+        assert identity is not None
+        live = await self.cluster.get("Secret", "acme", "acme-btn-license")
+        documents = await ensure_documents(self.ctx, self.tenant, identity, self.memory, live)
+        failed = await air_gap.obtain_licenses(
+            self.ctx,
+            run,
+            tenant=self.tenant,
+            identity=identity,
+            memory=self.memory,
+            documents=documents,
+            license_live=live,
+        )
+        return run, failed
 
     async def request(self, *devices: Device) -> SiteRequest:
         at = datetime.fromtimestamp(self.now, UTC)
@@ -243,3 +268,44 @@ async def test_the_secret_is_looked_at_at_least_every_minute(world: World) -> No
         await instance_poll.reconcile(ctx, key)
         assert woken == []
     assert instance_poll.REFERENCES_SECONDS + instance_poll.PERIOD_SECONDS < 60
+
+
+async def test_licenses_come_out_of_the_bundle_and_stay_without_it(world: World) -> None:
+    await world.own_key()
+    world.cluster.secret("acme", "bundle", bundle_json=bundle_text())
+    await world.reconcile()
+    # The pass over the members may come first after a restart: it reads the bundle itself.
+    world.restart()
+    run, failed = await world.obtain()
+    assert failed is None
+    held = world.cluster.data("acme", "acme-btn-license")
+    assert held.keys() == {"jwks.json", "license.jwt", "seats.jws"}
+    assert world.memory.documents.license is not None
+    assert run.cameras[0].claims is not None
+    assert world.memory.inventory.camera_results["cam-1"].status == "issued"
+    assert world.memory.inventory.device_results["hw-1"].status == "registered"
+    answer = world.memory.inventory.answer
+    assert answer is not None
+    assert (answer.camera_use.used, answer.camera_use.limit) == (1, 10)
+    # Again nothing is written; without the Secret what it gave stays, and a new start knows it.
+    written = list(world.cluster.written)
+    del world.cluster.objects["Secret", "acme", "bundle"]
+    world.restart()
+    run, failed = await world.obtain()
+    assert failed is None
+    assert world.cluster.written == written
+    assert world.memory.documents.license is not None
+    assert world.memory.inventory.device_results["hw-1"].status == "registered"
+    # The license Secret is made again from what the operator holds.
+    del world.cluster.objects["Secret", "acme", "acme-btn-license"]
+    await world.obtain()
+    assert world.cluster.data("acme", "acme-btn-license") == held
+
+
+async def test_an_instance_of_a_newer_bundle_waits_for_its_identity(world: World) -> None:
+    await world.own_key()
+    world.cluster.secret("acme", "bundle", bundle_json=bundle_text())
+    run, _ = await world.obtain()
+    assert run.cameras[0].claims is None
+    assert world.memory.inventory.camera_results["cam-1"].reason == "NotInBundle"
+    assert ("Secret", "acme", "acme-btn-license") not in world.cluster.objects
