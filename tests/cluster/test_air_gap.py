@@ -155,18 +155,22 @@ def test_files_alone_license_a_site_and_renew_it(island: Site, tmp_path: Path) -
     assert claims.exp > now + 59 * DAY
 
     # The instance says so itself, and its metering is calm.
-    island.wait_ready("tenant", "acme", seconds=180)
     access = island.cluster.secret(NAMESPACE, f"acme{names.ACCESS_SUFFIX}")
     headers = {"Authorization": f"Bearer {access[names.SERVICE_TOKEN_KEY].decode()}"}
+    eventually(
+        "the instance runs",
+        lambda: island.condition("tenant", "acme", "InstanceReady")[0] == "True",
+        seconds=180,
+    )
     with instance(island) as forward:
-        eventually(
-            "the instance is active",
-            lambda: answer(forward, "GET", "/api/v1/license", headers).json()["mode"] == "active",
-            seconds=60,
-        )
-        status = answer(forward, "GET", "/api/v1/license/status", headers).json()
-        assert status["refresh"]["lastError"] is None
-        assert status["refresh"]["stale"] is False
+
+        def tells(path: str) -> dict[str, Any]:
+            got = answer(forward, "GET", f"/api/v1/license{path}", headers)
+            return {} if got is None else got.json()
+
+        eventually("it is active", lambda: tells("").get("mode") == "active", seconds=60)
+        refresh = eventually("it says how", lambda: tells("/status"), seconds=30)["refresh"]
+        assert (refresh["lastError"], refresh["stale"]) == (None, False)
     run_reporter(island.cluster, "calm", namespace=NAMESPACE)
     island.wait("tenant", "acme", "MeteringHealthy", "True", "AirGapped")
 
