@@ -146,11 +146,11 @@ async def plan_import(
             "with spec.license.bundleSecretRef and without spec.billing",
             reason="NotAirGapped",
         )
-    key_id = None
+    key_id = cluster_id = None
     with suppress(SiteError, RequestError):
         _, request = await site_request(cluster, namespace, found.name)
-        key_id = request.public_key.kid
-    check_for(bundle, customer_id=found.spec.customer_id, key_id=key_id)
+        key_id, cluster_id = request.public_key.kid, request.claims.cluster_fingerprint
+    check_for(bundle, customer_id=found.spec.customer_id, key_id=key_id, cluster=cluster_id)
     name = found.spec.license.bundle_secret_ref.name
     live = await cluster.get("Secret", namespace, name)
     head = values(live)

@@ -32,7 +32,6 @@ from brinkbyte.controller.member_pass import Pass
 from brinkbyte.controller.queue import Key
 from brinkbyte.kit.canonical import sha256_hex
 from brinkbyte.kit.errors import BrinkByteError, PermanentError
-from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.license.bundle import Bundle, check_for, check_newer, read_bundle
 from brinkbyte.license.claims import CameraClaims, TokenKind
@@ -115,7 +114,6 @@ async def ensure_identity(ctx: Context, tenant: Tenant, memory: TenantMemory) ->
         problem = error
     if identity != known:
         await enrollment.save_identity(ctx, identity)
-        failpoint("bundle.identity_stored")
     if memory.identity != identity:
         _log.info(
             "identity of a site without a line",
@@ -159,7 +157,12 @@ async def _read(ctx: Context, tenant: Tenant, memory: TenantMemory, identity: Id
     bundle = await asyncio.to_thread(
         read_bundle, text, ctx.roots.keys, now=ctx.now, check_expiry=False
     )
-    check_for(bundle, customer_id=tenant.spec.customer_id, key_id=identity.key.kid)
+    check_for(
+        bundle,
+        customer_id=tenant.spec.customer_id,
+        key_id=identity.key.kid,
+        cluster=await ctx.cluster_fingerprint(),
+    )
     check_newer(bundle, identity.bundle_sequence)
     memory.bundle_at = version
     return bundle

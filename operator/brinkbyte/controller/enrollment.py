@@ -165,7 +165,7 @@ async def recover(ctx: Context, tenant: Tenant) -> Identity | None:
         CUSTOMER_KEY: tenant.spec.customer_id,
     }
     identity = Identity.from_data(data)
-    if identity is None or not identity.enrolled:
+    if identity is None or not (identity.enrolled or identity.air_gap):
         return None
     _log.warning(
         "enrollment record was lost; rebuilt", namespace=tenant.namespace, name=tenant.name

@@ -41,7 +41,7 @@ class BundleError(PermanentError):
     """A bundle is refused; ``reason`` says why.
 
     Reasons: ``Malformed``, ``ContentChanged``, ``CustomerMismatch``, ``WrongKey``,
-    ``BundleOutdated``, and those of key sets and tokens.
+    ``WrongCluster``, ``BundleOutdated``, and those of key sets and tokens.
     """
 
 
@@ -236,16 +236,17 @@ def check_cameras(bundle: Bundle, *, now: int) -> int:
     return count
 
 
-def check_for(bundle: Bundle, *, customer_id: str, key_id: str | None) -> None:
+def check_for(bundle: Bundle, *, customer_id: str, key_id: str | None, cluster: str | None) -> None:
     """Refuse a bundle of another customer or of another instance.
 
     Args:
         bundle: verified.
         customer_id: whose instance it is to be for.
         key_id: thumbprint of the instance key; None where it is not known.
+        cluster: fingerprint of the cluster; None where it is not known.
 
     Raises:
-        BundleError: reason ``CustomerMismatch`` or ``WrongKey``.
+        BundleError: reason ``CustomerMismatch``, ``WrongKey`` or ``WrongCluster``.
     """
     if bundle.claims.customer_id != customer_id:
         raise BundleError(
@@ -259,6 +260,13 @@ def check_for(bundle: Bundle, *, customer_id: str, key_id: str | None) -> None:
             "pair was made anew. Send the vendor a new request of this site (`brinkbyte license "
             "request`) and import the answer",
             reason="WrongKey",
+        )
+    made_for = bundle.license.cluster_fingerprint
+    if cluster is not None and made_for is not None and made_for != cluster:
+        raise BundleError(
+            "the bundle was made for another cluster, of which this one may be a copy; send the "
+            "vendor a new request of this site (`brinkbyte license request`) and import the answer",
+            reason="WrongCluster",
         )
 
 

@@ -349,10 +349,12 @@ async def test_licenses_over_the_line_are_as_short_as_ever(billing: Billing) -> 
     assert claims["refreshAfter"] == 3600
 
 
-def run(api: BillingApi, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(
+    api: BillingApi, *arguments: str, stdin: str = "", failpoint: str = ""
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "brinkbyte.billing", "admin", "bundle", *arguments],
-        env=source_environment(api.environment),
+        env=source_environment({**api.environment, "BRINKBYTE_FAILPOINT": failpoint}),
         capture_output=True,
         text=True,
         check=False,
@@ -372,7 +374,11 @@ def test_the_command_line_answers_a_file_with_a_file(
     assert "NoContractEnd" in refused.stderr
     assert not out.exists()
     until = datetime.fromtimestamp(now + 90 * DAY, UTC).strftime("%Y-%m-%d")
-    done = run(billing_api, "--request", str(asked), "--until", until, "-o", str(out))
+    # Killed before its end it has done nothing, and the next try does all of it.
+    wanted = ("--request", str(asked), "--until", until, "-o", str(out))
+    assert run(billing_api, *wanted, failpoint="bundle.before_commit").returncode < 0
+    assert not out.exists()
+    done = run(billing_api, *wanted)
     assert done.returncode == 0, done.stderr
     assert "2 of 2 cameras licensed" in done.stdout
     roots = load_roots(billing_api.roots.read_bytes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -18,15 +19,25 @@ from brinkbyte.controller.licenses import ensure_documents
 from brinkbyte.controller.member_pass import Camera, Device, Pass
 from brinkbyte.controller.queue import Key
 from brinkbyte.kit.errors import BrinkByteError, PermanentError
+from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.request import SiteRequest, read_request
+from brinkbyte.license.tokens import sign
 from brinkbyte.resources.bundles import to_secrets
 from brinkbyte.resources.tenant import Tenant
 from support.bundles import bundle_text, content
-from support.licensing import CUSTOMER, INSTANCE, NOW, vendor
+from support.licensing import CUSTOMER, INSTANCE, NOW, license_claims, vendor
 from support.memory_cluster import MemoryCluster
 from support.plans import camera, device, tenant
 
 SYSTEM = "brinkbyte-system"
+OF_ANOTHER_CLUSTER = bundle_text(
+    content(
+        license=sign(
+            license_claims(clusterFingerprint="cluster-2"), vendor().keys[TokenKind.LICENSE]
+        )
+    ),
+    bundleSequence=9,
+)
 
 
 def island(**spec: Any) -> Tenant:
@@ -138,6 +149,22 @@ async def test_the_key_pair_comes_first_and_the_tenant_says_what_to_do(world: Wo
         await air_gap.ensure_identity(world.ctx, world.tenant, world.memory)
 
 
+async def test_a_lost_record_keeps_the_key_pair_that_has_asked(world: World) -> None:
+    await world.reconcile()
+    made = world.memory.identity
+    assert made is not None
+    owner = world.tenant.owner_reference()
+    live = world.cluster.secret("acme", "acme-btn-identity")
+    live["metadata"]["ownerReferences"] = [owner]
+    for key, value in made.to_identity_secret("cluster-1").items():
+        live["data"][key] = base64.b64encode(value.encode()).decode()
+    del world.cluster.objects["Secret", SYSTEM, "btn-uid-acme"]
+    world.restart()
+    assert await world.reconcile() == "BundleMissing"
+    assert world.memory.identity is not None
+    assert world.memory.identity.private_key == made.private_key
+
+
 async def test_a_request_is_signed_once_for_what_it_says(world: World) -> None:
     await world.reconcile()
     first = await world.request()
@@ -193,6 +220,7 @@ async def test_a_bundle_says_which_instance_this_is(world: World) -> None:
         (bundle_text(bundleSequence=9)[:-200], "Malformed"),
         (bundle_text(bundleSequence=9, cnf={"jkt": "k" * 43}), "WrongKey"),
         (bundle_text(bundleSequence=9, customerId="other"), "CustomerMismatch"),
+        (OF_ANOTHER_CLUSTER, "WrongCluster"),
         (None, "BundleMissing"),
     ],
 )

@@ -161,14 +161,21 @@ def test_every_cameras_token_is_proven(token: str, reason: str) -> None:
 
 def test_a_bundle_is_for_one_customer_one_key_and_never_goes_back() -> None:
     found = read_bundle(TEXT, V.roots, now=NOW)
-    check_for(found, customer_id=CUSTOMER, key_id=V.instance_key.kid)
-    check_for(found, customer_id=CUSTOMER, key_id=None)
-    for customer, key, reason in (
-        ("other", V.instance_key.kid, "CustomerMismatch"),
-        (CUSTOMER, "k" * 43, "WrongKey"),
+    check_for(found, customer_id=CUSTOMER, key_id=V.instance_key.kid, cluster="cluster-1")
+    found = read_bundle(
+        bundle_text(content(license=license_token(clusterFingerprint="cluster-1"))),
+        V.roots,
+        now=NOW,
+    )
+    check_for(found, customer_id=CUSTOMER, key_id=V.instance_key.kid, cluster="cluster-1")
+    check_for(found, customer_id=CUSTOMER, key_id=None, cluster=None)
+    for customer, key, cluster, reason in (
+        ("other", V.instance_key.kid, "cluster-1", "CustomerMismatch"),
+        (CUSTOMER, "k" * 43, "cluster-1", "WrongKey"),
+        (CUSTOMER, V.instance_key.kid, "cluster-2", "WrongCluster"),
     ):
         with pytest.raises(PermanentError) as refused:
-            check_for(found, customer_id=customer, key_id=key)
+            check_for(found, customer_id=customer, key_id=key, cluster=cluster)
         assert refused.value.reason == reason
     assert check_newer(found, 4)
     assert not check_newer(found, 5)
