@@ -13,7 +13,7 @@ from brinkbyte.controller import air_gap, instance_poll
 from brinkbyte.controller.asking import Asking
 from brinkbyte.controller.context import TenantMemory
 from brinkbyte.controller.documents import CameraTokens
-from brinkbyte.controller.enrollment import load_identity, save_identity
+from brinkbyte.controller.enrollment import end_instance, load_identity, save_identity
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.licenses import ensure_documents
 from brinkbyte.controller.member_pass import Camera, Device, Pass
@@ -337,3 +337,13 @@ async def test_an_instance_of_a_newer_bundle_waits_for_its_identity(world: World
     assert run.cameras[0].claims is None
     assert world.memory.inventory.camera_results["cam-1"].reason == "NotInBundle"
     assert ("Secret", "acme", "acme-btn-license") not in world.cluster.objects
+
+
+async def test_a_tenant_that_goes_asks_nobody(world: World) -> None:
+    await world.own_key()
+    world.cluster.secret("acme", "bundle", bundle_json=bundle_text())
+    await world.reconcile()
+    assert world.memory.identity is not None
+    # There is no billing client here: asking would fail.
+    await end_instance(world.ctx, world.memory.identity)
+    assert await load_identity(world.ctx, "uid-acme") is None
