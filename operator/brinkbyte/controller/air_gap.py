@@ -141,8 +141,10 @@ async def _read(ctx: Context, tenant: Tenant, memory: TenantMemory, identity: Id
     if live is None or not is_bundle(head):
         memory.bundle = None
         raise _missing(tenant, name, identity, there=live is not None)
-    if memory.bundle is not None and memory.bundle_at == version:
-        return memory.bundle
+    taken = memory.bundle
+    same_key = taken is not None and taken.claims.cnf.jkt == identity.key.kid
+    if taken is not None and same_key and memory.bundle_at == version:
+        return taken
     parts = {
         part: secrets.decode(await ctx.cluster.get("Secret", tenant.namespace, part))
         for part in part_names(name, head)

@@ -347,3 +347,15 @@ async def test_a_tenant_that_goes_asks_nobody(world: World) -> None:
     # There is no billing client here: asking would fail.
     await end_instance(world.ctx, world.memory.identity)
     assert await load_identity(world.ctx, "uid-acme") is None
+
+
+async def test_a_lost_key_pair_needs_a_new_bundle(world: World) -> None:
+    await world.own_key()
+    world.cluster.secret("acme", "bundle", bundle_json=bundle_text())
+    await world.reconcile()
+    del world.cluster.objects["Secret", SYSTEM, "btn-uid-acme"]
+    for _ in range(2):
+        assert await world.reconcile() == "WrongKey"
+        assert world.memory.identity is not None
+        assert not world.memory.identity.enrolled
+    assert (await world.request()).public_key.kid == world.memory.identity.key.kid
