@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
+from brinkbyte.controller.asking import Asking
+from brinkbyte.controller.context import TenantMemory
 from brinkbyte.controller.documents import Documents
+from brinkbyte.controller.metrics import Metrics
+from brinkbyte.controller.reconcile_tenant import _write_status
 from brinkbyte.controller.status import TenantView, tenant_status
+from brinkbyte.controller.tenant_pass import TenantPass
 from brinkbyte.kit.errors import PermanentError
 from brinkbyte.resources.conditions import ConditionType, find
 from support.licensing import DAY, NOW, license_claims
@@ -66,3 +72,33 @@ def test_metering_is_calm_and_shows_its_backlog() -> None:
     assert shown(more, kind) == shown(of, kind)
     assert status.headline is not None
     assert status.headline.reason == "Available"
+
+
+async def test_figures_that_no_report_dates_are_written_once_an_hour() -> None:
+    at, written = 0.0, []
+
+    async def apply_status(_live: Any, wire: dict[str, Any]) -> None:
+        written.append(wire["metering"]["backlog"])
+        run.live["status"] = wire
+
+    ctx: Any = SimpleNamespace(
+        metrics=Metrics(),
+        cluster=SimpleNamespace(apply_status=apply_status),
+        events=SimpleNamespace(emit=lambda *_: None),
+        monotonic=lambda: at,
+    )
+    of = island()
+    run = TenantPass(of, {"status": {}})
+    memory = TenantMemory(Asking(lambda: at), Asking(lambda: at))
+    for now, backlog, expected in (
+        (0.0, 5, [5]),
+        (600.0, 6, [5]),
+        (3599.0, 7, [5]),
+        (3600.0, 8, [5, 8]),
+        (3700.0, 8, [5, 8]),
+        (4200.0, 9, [5, 8]),
+    ):
+        at = now
+        counted = view(of, state=state(backlog=backlog, lastReportedAt=None))
+        await _write_status(ctx, run, counted, memory)
+        assert written == expected
