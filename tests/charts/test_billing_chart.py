@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from brinkbyte.billing.settings import (
-    AdminSettings,
+    BundleSettings,
     MigrationSettings,
     SecretSettings,
     ServerSettings,
@@ -25,7 +25,6 @@ from support.pod_security import violations
 pytestmark = pytest.mark.services
 
 CHART = "brinkbyte-billing"
-PUBLIC_KEY_FILES = ("jwks.json", "retired.json", "rotation.json")
 BUNDLED = {"postgres.bundled": "true", "signingKeys.existingSecret": '"signing-keys"'}
 EXTERNAL = {
     "database.existingSecret": '"database"',
@@ -106,7 +105,7 @@ def test_each_container_holds_the_database_role_it_works_as(bundled: list[Object
         "admin": {
             ("billing-database", "admin-url"),
             ("billing-pepper", "*"),
-            *(("signing-keys", name) for name in PUBLIC_KEY_FILES),
+            ("signing-keys", "*"),
         },
         "init": {("billing-database", "superuser-password")},
         "postgres": set(),
@@ -234,7 +233,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     [
         ("Deployment/billing", "api", ServerSettings),
         ("Deployment/billing", "migrate", MigrationSettings),
-        ("Deployment/billing-admin", "admin", AdminSettings),
+        ("Deployment/billing-admin", "admin", BundleSettings),
     ],
 )
 def test_the_programs_take_what_the_chart_sets(

@@ -18,7 +18,7 @@ from brinkbyte.resources import crd
 from brinkbyte.resources.camera_license import CameraLicense
 from brinkbyte.resources.conditions import WAITING_REASONS, Reason
 from brinkbyte.resources.edge_device import EdgeDevice
-from brinkbyte.resources.names import GROUP
+from brinkbyte.resources.names import GROUP, REQUEST_SUFFIX
 from brinkbyte.resources.tenant import Tenant
 from support.helm import ROOT
 
@@ -39,25 +39,29 @@ def manifests(folder: Path) -> list[dict[str, Any]]:
 
 CUSTOMER = manifests(EXAMPLES / "customer")
 ARGOCD = manifests(EXAMPLES / "argocd" / "customer")
+AIR_GAP = manifests(EXAMPLES / "air-gap")
 SCHEMAS = {
     definition.model.KIND: crd.build(definition)["spec"]["versions"][0]["schema"]
     for definition in crd.DEFINITIONS
 }
 
 
-@pytest.mark.parametrize("folder", ["customer", "argocd/customer"])
-def test_manifests_fit_the_schemas(folder: str) -> None:
-    counts = dict.fromkeys(("Namespace", *KINDS), 0)
+@pytest.mark.parametrize(
+    ("folder", "members"), [("customer", (2, 5)), ("argocd/customer", (2, 5)), ("air-gap", (1, 2))]
+)
+def test_manifests_fit_the_schemas(folder: str, members: tuple[int, int]) -> None:
+    counts = dict.fromkeys(("Namespace", *KINDS, "Role"), 0)
     for body in manifests(EXAMPLES / folder):
         counts[body["kind"]] += 1
-        if body["kind"] != "Namespace":
+        if body["kind"] in SCHEMAS:
             schema = json.loads(json.dumps(SCHEMAS[body["kind"]]["openAPIV3Schema"]))
             # The API server would prune a misspelt field without a word; an example must have none.
             for _, node in list(crd.walk(schema)):
                 if "properties" in node and node is not schema["properties"]["metadata"]:
                     node["additionalProperties"] = False  # type: ignore[index] # built above
             Draft202012Validator(schema).validate(body)
-    assert counts == {"Namespace": 1, "Tenant": 1, "EdgeDevice": 2, "CameraLicense": 5}
+    assert [counts[kind] for kind in ("Namespace", *KINDS)] == [1, 1, *members]
+    assert counts["Role"] == (folder == "air-gap")
 
 
 def test_references_and_packs_exist() -> None:
@@ -75,6 +79,23 @@ def test_references_and_packs_exist() -> None:
     assert {"retail", "advanced_analytics"} <= used <= sold
     assert len({camera.spec.camera_id for camera in cameras}) == len(cameras)
     assert len({device.spec.hardware_id for device in devices}) == len(devices)
+
+
+def test_the_site_without_a_line_names_its_own_objects() -> None:
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for body in AIR_GAP:
+        by_kind.setdefault(body["kind"], []).append(body)
+    tenant = Tenant.parse(by_kind["Tenant"][0])
+    assert tenant.spec.billing is None
+    assert tenant.spec.license is not None
+    sold = set(load_catalog().packs)
+    devices = {body["metadata"]["name"] for body in by_kind["EdgeDevice"]}
+    for camera in map(CameraLicense.parse, by_kind["CameraLicense"]):
+        assert camera.spec.tenant_ref.name == tenant.name
+        assert camera.spec.device_ref.name in devices
+        assert set(camera.spec.growth_packs) <= sold
+    named = [name for rule in by_kind["Role"][0]["rules"] for name in rule.get("resourceNames", ())]
+    assert named == [f"{tenant.name}{REQUEST_SUFFIX}", tenant.spec.license.bundle_secret_ref.name]
 
 
 def test_the_namespace_of_the_examples_is_restricted() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from brinkbyte.controller.children.common import Plan
+from brinkbyte.controller.member_pass import Device, Pass
 from brinkbyte.controller.roster import Member, Roster
 from brinkbyte.resources.camera_license import CameraLicense
 from brinkbyte.resources.defaults import DefaultImages, resolve
@@ -51,6 +54,19 @@ def member(metadata: dict[str, Any] | None = None, **spec: Any) -> Member:
     roster.take(None, body, matters=True)
     crew = roster.crew(body["metadata"]["namespace"], body["spec"]["tenantRef"]["name"])
     return crew.members[body["metadata"]["name"]]
+
+
+def a_pass(
+    at: datetime,
+    devices: Iterable[Device] = (),
+    cameras: Iterable[dict[str, Any]] = (),
+    secrets: Iterable[dict[str, Any]] = (),
+) -> Pass:
+    """Return a pass over a Tenant ``acme`` of the namespace of that name."""
+    roster = Roster()
+    for live in (*cameras, *secrets):
+        roster.take(None, live, matters=True)
+    return Pass("acme", "acme", at, [*devices], roster.crew("acme", "acme"), roster, {})
 
 
 def plan(of: Tenant | None = None, **parts: Any) -> Plan:

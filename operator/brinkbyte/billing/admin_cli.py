@@ -253,6 +253,8 @@ def instances_list(output: OutputOption = Output.TEXT) -> None:
         table = Table("CUSTOMER", "INSTANCE", "NAME", "STATE", "LAST SEEN", "BACKLOG")
         for row in rows:
             state = "live" if row["ended_at"] is None else f"ended ({row['ended_reason']})"
+            if row["air_gapped"]:
+                state += ", no line"
             if row["clone_alarm_at"] is not None:
                 state += ", CLONE ALARM"
             table.add_row(

@@ -11,6 +11,7 @@ import typer
 
 from brinkbyte.billing.admin_cli import admin_app
 from brinkbyte.billing.administration.commands import add_commands
+from brinkbyte.billing.bundle_cli import bundle
 from brinkbyte.billing.licenses import keys as key_files
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
@@ -22,6 +23,7 @@ keys_app = typer.Typer(no_args_is_help=True, help="Root and signing keys.")
 app.add_typer(keys_app, name="keys")
 app.add_typer(admin_app, name="admin")
 add_commands(admin_app, keys_app)
+admin_app.command("bundle")(bundle)
 
 
 @app.command()

@@ -94,6 +94,16 @@ class AdminSettings(SecretSettings):
     catalog: str | None = None
 
 
+class BundleSettings(AdminSettings):
+    """What making bundles needs.
+
+    Attributes:
+        signing_keys_dir: as in :class:`ServerSettings`.
+    """
+
+    signing_keys_dir: Path
+
+
 class MigrationSettings(SecretSettings):
     """What ``brinkbyte billing migrate`` needs.
 

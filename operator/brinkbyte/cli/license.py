@@ -1,4 +1,4 @@
-"""``brinkbyte license``: look at a token, prove a token."""
+"""``brinkbyte license``: look at a token, prove a token; request and import by files."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from jwt.algorithms import RSAAlgorithm
 from rich.console import Console
 from rich.table import Table
 
+from brinkbyte.cli import air_gap
 from brinkbyte.kit.errors import PermanentError
 from brinkbyte.license.claims import VENDOR_KINDS, Claims, TokenKind
 from brinkbyte.license.keys import (
@@ -29,7 +30,9 @@ from brinkbyte.license.tokens import KIND_OF, TokenError, verify
 EXIT_INVALID: Final = 1
 EXIT_USAGE: Final = 2
 
-app = typer.Typer(no_args_is_help=True, help="Look at licenses and prove them.")
+app = typer.Typer(no_args_is_help=True, help="Look at licenses and prove them; air gap.")
+app.command("request")(air_gap.request)
+app.command("import")(air_gap.import_bundle)
 
 
 def read_token(argument: str) -> str:

@@ -16,5 +16,6 @@ May import: ``brinkbyte.client``, ``catalog``, ``license``, ``metering``, ``reso
   at cameras that have news, and now and then at all. ``volumes``: what of a
   StatefulSet cannot change in place. ``finalize``: a Tenant goes.
 - ``asking``: calls of the billing API in flight; a reconcile waits a moment and goes on without.
+- ``air_gap``, ``bundle_results``: a site without a line: request, bundle, what it says of each.
 - ``enrollment``, ``inventory``, ``documents``, ``instance_poll``: the billing API and the instance.
 """

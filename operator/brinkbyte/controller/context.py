@@ -26,6 +26,7 @@ from brinkbyte.controller.roster import Roster
 from brinkbyte.controller.settings import OperatorSettings
 from brinkbyte.kit.canonical import sha256_hex
 from brinkbyte.kit.errors import BrinkByteError
+from brinkbyte.license.bundle import Bundle
 from brinkbyte.license.wire import CameraResult, DeviceResult, InventoryAnswer
 from brinkbyte.resources.state import DeviceState, InstanceState
 from brinkbyte.trust import TrustRoots
@@ -103,7 +104,13 @@ class TenantMemory:
         shown: what of its state the Tenant's status was told.
         ca_secret: name of the Secret with the billing API's CA.
         ca_version: its resourceVersion when it was last read.
-        references_at: monotonic time at which it is read again.
+        bundle: the newest bundle that was taken in, while the Secret with it is there.
+        bundle_at: resourceVersion of the Secret that it came from.
+        bundle_secret: name of that Secret.
+        bundle_version: its resourceVersion when it was last read.
+        request: what the newest license request was made for, and its text.
+        figures_at: monotonic time from which figures of metering are written that no report dates.
+        references_at: monotonic time at which what users refer to is read again.
         drift: a signed document in the license Secret that somebody replaced.
         drift_until: monotonic time until which that is shown.
     """
@@ -128,6 +135,12 @@ class TenantMemory:
     shown: tuple[object, ...] = ()
     ca_secret: str = ""
     ca_version: str = ""
+    bundle: Bundle | None = None
+    bundle_at: str = ""
+    bundle_secret: str = ""
+    bundle_version: str = ""
+    request: tuple[tuple[str, ...], str] = ((), "")
+    figures_at: float = 0.0
     references_at: float = 0.0
     drift: BrinkByteError | None = None
     drift_until: float = 0.0

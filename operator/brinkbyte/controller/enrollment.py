@@ -120,14 +120,13 @@ async def ensure_identity(
     """
     billing = tenant.spec.billing
     if billing is None:
-        raise EnrollmentError(
-            "spec.license.bundleSecretRef: bundles are not supported by this release; name the "
-            "billing API in spec.billing",
-            reason=Reason.NOT_SUPPORTED,
-        )
+        raise EnrollmentError("spec.billing is missing", reason=Reason.NOT_SUPPORTED)
     identity = await load_identity(ctx, tenant.metadata.uid)
     if identity is None:
-        identity = await _recover(ctx, tenant)
+        identity = await recover(ctx, tenant)
+    if identity is not None and identity.air_gap:
+        # The site has got a line: it enrolls like any other, under the key pair that it has.
+        identity = replace(identity, air_gap=False)
     if identity is not None and identity.enrolled:
         # What is known stays in force while the Secret with the CA is missing.
         memory.identity = memory.identity or identity
@@ -150,7 +149,7 @@ async def ensure_identity(
     )
 
 
-async def _recover(ctx: Context, tenant: Tenant) -> Identity | None:
+async def recover(ctx: Context, tenant: Tenant) -> Identity | None:
     """Rebuild a lost record from the Tenant's identity Secret, if that is whole."""
     live = await ctx.cluster.get(
         "Secret", tenant.namespace, f"{tenant.name}{names.IDENTITY_SUFFIX}"
@@ -166,7 +165,7 @@ async def _recover(ctx: Context, tenant: Tenant) -> Identity | None:
         CUSTOMER_KEY: tenant.spec.customer_id,
     }
     identity = Identity.from_data(data)
-    if identity is None or not identity.enrolled:
+    if identity is None or not (identity.enrolled or identity.air_gap):
         return None
     _log.warning(
         "enrollment record was lost; rebuilt", namespace=tenant.namespace, name=tenant.name
@@ -324,10 +323,12 @@ async def register_key(ctx: Context, identity: Identity) -> None:
 async def end_instance(ctx: Context, identity: Identity) -> None:
     """Tell the billing API that the instance is gone, then drop the record.
 
+    Without a line nobody can be told: the vendor frees such an instance by hand.
+
     Raises:
         TemporaryError: it is tried again; the record stays.
     """
-    if identity.enrolled:
+    if identity.enrolled and not identity.air_gap:
         try:
             await _counted(ctx, "end_instance", billing_client(ctx, identity).end_instance())
         except BillingRefusedError as error:

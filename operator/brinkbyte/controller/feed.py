@@ -28,6 +28,7 @@ _TENANT_SUFFIXES: Final = (
     names.IDENTITY_SUFFIX,
     names.ACCESS_SUFFIX,
     names.DEVICES_SUFFIX,
+    names.REQUEST_SUFFIX,
     names.POSTGRES_SUFFIX,
     names.REDIS_SUFFIX,
     names.TRITON_SUFFIX,
@@ -35,7 +36,7 @@ _TENANT_SUFFIXES: Final = (
     names.REPORTER_SUFFIX,
 )
 # Secrets of a Tenant that the reconcile of its devices and cameras writes.
-_MEMBER_SECRETS: Final = (names.LICENSE_SUFFIX, names.DEVICES_SUFFIX)
+_MEMBER_SECRETS: Final = (names.LICENSE_SUFFIX, names.DEVICES_SUFFIX, names.REQUEST_SUFFIX)
 
 
 def fingerprint(live: Mapping[str, Any]) -> bytes:

@@ -15,7 +15,8 @@ from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.keys import SigningKey
 from brinkbyte.resources import names
 
-_new_id = Uuid7Generator()
+new_id = Uuid7Generator()
+"""Makes ids of proofs and requests."""
 
 RECORD: Final = "enrollment-record"
 _PROOF_SECONDS: Final = 300
@@ -29,6 +30,8 @@ _TOKEN_HASH_KEY: Final = "enrollment-sha256"  # noqa: S105 - a hash
 _KEY_SET_KEY: Final = "jwks.json"
 _STATE_KEY: Final = "state"
 _ENDING: Final = "ending"
+_BUNDLE_KEY: Final = "bundle-sequence"
+_TRUE: Final = "true"
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Identity:
         credential_expires_at: Unix seconds.
         token_hash: of the enrollment token that it came from.
         ending: the Tenant is gone, the instance is yet to be ended.
+        air_gap: the site has no line: bundles say what its instance is.
+        bundle_sequence: of the newest bundle that was taken in.
     """
 
     uid: str
@@ -57,11 +62,13 @@ class Identity:
     token_hash: str = ""
     key_set: str = ""
     ending: bool = False
+    air_gap: bool = False
+    bundle_sequence: int = 0
 
     @property
     def enrolled(self) -> bool:
-        """Whether the billing API knows this instance."""
-        return bool(self.instance_id and self.credential)
+        """Whether the vendor knows this instance."""
+        return bool(self.instance_id and (self.credential or self.air_gap))
 
     @property
     def key(self) -> SigningKey:
@@ -97,6 +104,8 @@ class Identity:
             _TOKEN_HASH_KEY: self.token_hash,
             _KEY_SET_KEY: self.key_set,
             _STATE_KEY: _ENDING if self.ending else "active",
+            names.AIR_GAP_KEY: _TRUE if self.air_gap else "",
+            _BUNDLE_KEY: str(self.bundle_sequence or ""),
         }
         return {key: value for key, value in data.items() if value}
 
@@ -118,6 +127,8 @@ class Identity:
             token_hash=data.get(_TOKEN_HASH_KEY, ""),
             key_set=data.get(_KEY_SET_KEY, ""),
             ending=data.get(_STATE_KEY) == _ENDING,
+            air_gap=data.get(names.AIR_GAP_KEY) == _TRUE,
+            bundle_sequence=_number(data.get(_BUNDLE_KEY)),
         )
         try:
             identity.key  # noqa: B018 - raises when it cannot be read
@@ -134,6 +145,7 @@ class Identity:
             names.BILLING_URL_KEY: self.billing_url,
             names.BILLING_CA_KEY: self.ca,
             names.CLUSTER_FINGERPRINT_KEY: fingerprint,
+            names.AIR_GAP_KEY: _TRUE if self.air_gap else "",
         }
         return {key: value for key, value in data.items() if value}
 
@@ -170,6 +182,6 @@ def credential_due(identity: Identity, now: int) -> bool:
 
 def proof(key: SigningKey, subject: str, *, now: int) -> str:
     """Return the JWS by which the holder of a key pair proves that it has it."""
-    claims = {"sub": subject, "iat": now, "exp": now + _PROOF_SECONDS, "jti": str(_new_id())}
+    claims = {"sub": subject, "iat": now, "exp": now + _PROOF_SECONDS, "jti": str(new_id())}
     headers = {"typ": TokenKind.ENROLLMENT.typ, "kid": key.kid}
     return jwt.encode(claims, key.private_key, algorithm="RS256", headers=headers)

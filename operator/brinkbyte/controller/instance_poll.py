@@ -141,10 +141,18 @@ async def _references(ctx: Context, key: Key, memory: TenantMemory) -> None:
     if identity is None or ctx.monotonic() < memory.references_at:
         return
     memory.references_at = ctx.monotonic() + REFERENCES_SECONDS
-    if not memory.ca_secret:
-        return
-    live = await ctx.cluster.get("Secret", key.namespace, memory.ca_secret)
-    version = live["metadata"]["resourceVersion"] if live else ""
-    if version != memory.ca_version:
-        memory.ca_version = version
+    changed = False
+    if memory.ca_secret:
+        version = await _version(ctx, key, memory.ca_secret)
+        changed, memory.ca_version = version != memory.ca_version, version
+    if memory.bundle_secret:
+        version = await _version(ctx, key, memory.bundle_secret)
+        changed = changed or version != memory.bundle_version
+        memory.bundle_version = version
+    if changed:
         ctx.add(Key("Tenant", *key[1:]), 0.0)
+
+
+async def _version(ctx: Context, key: Key, secret: str) -> str:
+    live = await ctx.cluster.get("Secret", key.namespace, secret)
+    return str(live["metadata"]["resourceVersion"]) if live else ""

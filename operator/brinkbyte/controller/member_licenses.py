@@ -129,7 +129,7 @@ def _plan(
     wanted = inventory.Wanted(_devices(run), _cameras(run, some), looked_at=ids)
     if inventory.complete_is_due(wanted, known, monotonic=monotonic):
         known.revision = None
-        wanted = inventory.Wanted(wanted.devices, _cameras(run, members.values()))
+        wanted = wanted_of(run)
     request = inventory.plan_request(
         wanted,
         known,
@@ -140,6 +140,11 @@ def _plan(
     if request is None:
         run.crew.gone.clear()  # nobody has heard of them
     return wanted, request
+
+
+def wanted_of(run: Pass) -> inventory.Wanted:
+    """Return all devices and cameras as they stand in an inventory."""
+    return inventory.Wanted(_devices(run), _cameras(run, run.crew.members.values()))
 
 
 def _devices(run: Pass) -> dict[str, InventoryDevice]:

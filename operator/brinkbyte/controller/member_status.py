@@ -96,7 +96,8 @@ def _registered(view: DeviceView) -> Seen:
         return view.blocked
     if view.result is not None:
         if view.result.status == "registered":
-            return Seen(True, Reason.REGISTERED, "The billing API knows this device")
+            known = view.result.message or "The billing API knows this device"
+            return Seen(True, Reason.REGISTERED, known)
         return Seen(False, view.result.reason, _refusal(view.result.message, view.result))
     old = view.device.status
     before = find(old.conditions, ConditionType.REGISTERED)
@@ -232,7 +233,8 @@ def _issued(view: CameraView) -> Seen:
             return Seen(
                 False,
                 "LicenseExpired",
-                "The license has ended. Connect the site to the billing API",
+                "The license has ended. Connect the site to the billing API, or import a new "
+                "bundle",
             )
         return Seen(
             True, Reason.ISSUED, f"Seat {claims.seat}, license in Secret {view.camera.secret_name}"

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final
 
-from brinkbyte.controller import enrollment, inventory
+from brinkbyte.controller import air_gap, enrollment, inventory
 from brinkbyte.controller.asking import StillAskingError
 from brinkbyte.controller.children import secrets
 from brinkbyte.controller.context import Context, TenantMemory
@@ -68,6 +68,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         memory.uid = tenant.metadata.uid
     await _ensure_tokens(ctx, run)
     await _write_device_list(ctx, tenant, memory, run)
+    await air_gap.write_request(ctx, run, tenant=tenant, memory=memory)
     _who_moved(run, memory)
     todo = _next_batch(ctx, run, memory)
     try:
@@ -87,7 +88,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         if isinstance(error, TemporaryError):
             # What stands in a status need not stand in a stack trace too.
             raise TemporaryError(error.message, reason=error.reason, retry_after=error.retry_after)
-    return _come_back(ctx, memory, errors)
+    return _come_back(ctx, memory, errors, line=tenant.spec.billing is not None)
 
 
 async def _look_at(
@@ -107,10 +108,12 @@ async def _look_at(
     return None
 
 
-def _come_back(ctx: Context, memory: TenantMemory, errors: Iterable[BrinkByteError]) -> float:
+def _come_back(
+    ctx: Context, memory: TenantMemory, errors: Iterable[BrinkByteError], *, line: bool
+) -> float:
     now = ctx.monotonic()
-    wait = max(1.0, memory.inventory.refresh_at - now)
-    if _refused(memory):
+    wait = max(1.0, memory.inventory.refresh_at - now) if line else RESYNC_SECONDS
+    if line and _refused(memory):
         wait = min(wait, inventory.REFUSED_SECONDS)
     if errors or memory.crew.again:
         # What stands in the way carries no label of ours: nobody tells when it goes.
@@ -165,8 +168,12 @@ async def _licenses(
     await read_unread(ctx, run, identity=identity, documents=documents, memory=memory)
     everybody = _all_are_due(ctx, memory, _common(identity, documents))
     note_missing(run, memory, run.crew.members.values() if everybody else todo)
+    line = tenant.spec.billing is not None
+    obtain = obtain_licenses if line else air_gap.obtain_licenses
     try:
-        news, failed = await obtain_licenses(
+        if line and identity.air_gap:
+            raise StillAskingError("The site has got a line and is being enrolled")
+        news, failed = await obtain(
             ctx,
             run,
             todo,

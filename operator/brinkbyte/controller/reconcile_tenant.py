@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from brinkbyte.controller import enrollment, finalize, instance_poll, volumes
+from brinkbyte.controller import air_gap, enrollment, finalize, instance_poll, volumes
 from brinkbyte.controller.asking import StillAskingError
 from brinkbyte.controller.children import build, common, secrets
 from brinkbyte.controller.children.common import Plan
@@ -18,6 +18,7 @@ from brinkbyte.controller.invalid import write_invalid
 from brinkbyte.controller.ownership import controller_of
 from brinkbyte.controller.queue import Key
 from brinkbyte.controller.status import (
+    METERING_SECONDS,
     Seen,
     TenantView,
     tenant_status,
@@ -83,7 +84,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     run = TenantPass(tenant, live, children=await read_children(ctx, tenant))
     resolved = await _provision(ctx, run, memory)
     view = await _observe(ctx, run, memory, resolved, failure)
-    await _write_status(ctx, run, view)
+    await _write_status(ctx, run, view, memory)
     ctx.add(Key("State", key.namespace, key.name), instance_poll.PERIOD_SECONDS)
     return _come_back(ctx, view, memory, run, failure)
 
@@ -132,13 +133,17 @@ async def _identity(ctx: Context, tenant: Tenant, memory: TenantMemory) -> Brink
     failed_before = memory.enrollment_error
     again = Key("Tenant", tenant.namespace, tenant.name)
     try:
-        await enrollment.ensure_identity(ctx, tenant, memory, lambda: ctx.add(again, 0.0))
+        if tenant.spec.billing is None:
+            await air_gap.ensure_identity(ctx, tenant, memory)
+        else:
+            await enrollment.ensure_identity(ctx, tenant, memory, lambda: ctx.add(again, 0.0))
         memory.enrollment_error = None
     except StillAskingError:
         pass  # what was known of it stays
     except BrinkByteError as error:
         memory.enrollment_error = error
     billing = tenant.spec.billing
+    memory.bundle_secret = air_gap.bundle_secret(tenant)
     memory.ca_secret = billing.ca_secret_ref.name if billing and billing.ca_secret_ref else ""
     failed = memory.enrollment_error
     reason_changed = (failed.reason if failed else "") != (
@@ -295,7 +300,8 @@ async def _credentials(
     if secrets.ACCESS not in run.unwritten:
         memory.operator_token = made[secrets.ACCESS].data.get(names.OPERATOR_TOKEN_KEY, "")
     identity = memory.identity
-    if identity is not None and identity.enrolled and identity.uid == tenant.metadata.uid:
+    known = identity is not None and (identity.enrolled or identity.air_gap)
+    if known and identity is not None and identity.uid == tenant.metadata.uid:
         data = identity.to_identity_secret(await ctx.cluster_fingerprint())
         wanted = secrets.tenant_secret(tenant, secrets.IDENTITY, names.IDENTITY_SUFFIX, data)
         await _apply(ctx, run, wanted, live=await live(names.IDENTITY_SUFFIX))
@@ -425,13 +431,20 @@ def _refused(error: BrinkByteError) -> Seen:
     return Seen(False, Reason.CHILD_REFUSED if refused else error.reason, error.message)
 
 
-async def _write_status(ctx: Context, run: TenantPass, view: TenantView) -> None:
+async def _write_status(
+    ctx: Context, run: TenantPass, view: TenantView, memory: TenantMemory
+) -> None:
     status = tenant_status(view)
     wire = status.to_wire()
     tenant = run.tenant
     ctx.metrics.condition_of(tenant.KIND, tenant.namespace, tenant.name, status.conditions)
-    if not worth_writing(run.live.get("status", {}), wire, view.now):
+    before = run.live.get("status", {})
+    # Without a line there is no report whose time would say how old the figures are.
+    figures = tenant.spec.billing is None and before.get("metering") != wire.get("metering")
+    due = figures and ctx.monotonic() >= memory.figures_at
+    if not due and not worth_writing(before, wire, view.now):
         return
+    memory.figures_at = ctx.monotonic() + METERING_SECONDS
     await ctx.cluster.apply_status(run.live, wire)
     for kind, action, reason, note in transitions(tenant.status.conditions, status.conditions):
         ctx.events.emit(run.live, kind, action, reason, note)

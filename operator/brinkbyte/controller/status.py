@@ -152,7 +152,7 @@ def _license_valid(view: TenantView, mode: ModeDecision) -> Seen:
         return Seen(False, view.drift.reason, view.drift.message)
     if isinstance(view.undelivered, PermanentError):
         return Seen(False, view.undelivered.reason, view.undelivered.message)
-    if view.tenant.spec.billing is None or not view.enrolled:
+    if not view.enrolled:
         if view.error is None:
             return Seen(None, Reason.ENROLLING, "Enrolling this instance with the billing API")
         return Seen(*of_error(view.error))
@@ -174,6 +174,14 @@ def _license_valid(view: TenantView, mode: ModeDecision) -> Seen:
         # Shown, and never more than that: the license goes on.
         return Seen(
             True, Reason.CLONE_SUSPECTED, f"The license is valid until {until}. {alarm.message}"
+        )
+    left = view.documents.license.exp - view.now.timestamp()
+    if view.tenant.spec.billing is None and left < RENEWAL_SECONDS:
+        return Seen(
+            True,
+            Reason.BUNDLE_ENDS_SOON,
+            f"The license ends on {until}. Send the vendor a request (`brinkbyte license "
+            "request`) and import a new bundle before",
         )
     if mode.mode is LicenseMode.ACTIVE and view.development_root:
         return Seen(
@@ -202,6 +210,13 @@ def _metering_healthy(view: TenantView) -> Seen:
     if view.state is None:
         return _as_before(
             view, ConditionType.METERING_HEALTHY, "Waiting for the instance to answer"
+        )
+    if view.tenant.spec.billing is None:
+        return Seen(
+            True,
+            Reason.AIR_GAPPED,
+            "This site has no line: usage is counted and kept, none of it is lost. "
+            "status.metering.backlog says how many events wait for their receipt",
         )
     metering = view.state.metering
     if metering.last_error_reason:

@@ -109,6 +109,8 @@ class Background:
     async def heartbeat(self) -> None:
         """Tell the billing API that this instance lives; ask for tokens if it has newer ones."""
         instance, tenant = self._instance, self._instance.settings.customer_id
+        if instance.billing.air_gapped:
+            return
         async with instance.pool.connection() as connection:
             online = (await device_changes(connection, tenant, since=0)).online
             metering = await metering_state(connection)

@@ -11,5 +11,6 @@ clock of its own. May import: ``brinkbyte.kit``.
 - ``clock``: offline age that a turned-back clock cannot shorten.
 - ``modes``: active, trial, grace, expired, revoked, suspended, unlicensed: what each rests on and
   allows, and every move between them, as tables; ``docs`` writes them down for people.
+- ``request``, ``bundle``: what a site without a line asks for, and the vendor's answer to it.
 - ``wire``: requests and answers between operator, instance and billing API about licenses.
 """

@@ -33,11 +33,19 @@ class TokenKind(StrEnum):
     RECEIPT = "receipt"
     BATCH = "batch"
     ENROLLMENT = "enrollment"
+    REQUEST = "request"
+    BUNDLE = "bundle"
 
     @property
     def typ(self) -> str:
         """The JOSE ``typ`` header of this kind."""
         return f"brinkbyte-{self.value}+jwt"
+
+    @property
+    def key_use(self) -> TokenKind:
+        """The use that a key must have to sign this kind."""
+        # A bundle is the license in another wrapping: it brings no key of its own.
+        return TokenKind.LICENSE if self is TokenKind.BUNDLE else self
 
 
 VENDOR_KINDS: Final = frozenset(
@@ -251,3 +259,17 @@ class ReceiptClaims(Claims):
     payload_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     count: Annotated[int, Field(strict=True, ge=0, le=1000)]
     quarantined: tuple[Quarantined, ...] = ()
+
+
+class BundleClaims(Claims):
+    """What an air-gap bundle is: for whom, and the hash of all that it holds.
+
+    ``sub`` is the customer, ``aud`` the instance id, ``cnf`` the key pair that asked for it.
+    """
+
+    cnf: Confirmation
+    customer_id: Identifier
+    bundle_sequence: Sequence
+    request_id: Identifier = Field(description="jti of the request that it answers")
+    key_set_number: Sequence
+    content_sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 import jwt
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from brinkbyte.kit.errors import PermanentError
 from brinkbyte.license.claims import (
+    BundleClaims,
     CameraClaims,
     Claims,
     LicenseClaims,
@@ -31,6 +32,7 @@ MAX_TOKEN_BYTES: Final = 5_000_000
 _MAX_HEADER_MEMBERS: Final = 16
 
 C = TypeVar("C", bound=Claims)
+M = TypeVar("M", bound=BaseModel)
 
 KIND_OF: Final[Mapping[type[Claims], TokenKind]] = {
     LicenseClaims: TokenKind.LICENSE,
@@ -38,6 +40,7 @@ KIND_OF: Final[Mapping[type[Claims], TokenKind]] = {
     SeatsClaims: TokenKind.SEATS,
     RevocationsClaims: TokenKind.REVOCATIONS,
     ReceiptClaims: TokenKind.RECEIPT,
+    BundleClaims: TokenKind.BUNDLE,
 }
 
 
@@ -57,7 +60,7 @@ def sign(claims: Claims, key: SigningKey) -> str:
         ValueError: the key is not for this kind of document.
     """
     kind = KIND_OF[type(claims)]
-    if kind not in key.kinds:
+    if kind.key_use not in key.kinds:
         raise ValueError(f"key {key.kid} does not sign {kind} documents")
     return jwt.encode(
         claims.model_dump(mode="json"),
@@ -89,9 +92,7 @@ def verify(
     Raises:
         TokenError: with one of the reasons of that class.
     """
-    kind = KIND_OF[expected]
-    key, text = _select_key(token, kind, keys)
-    claims = _decode(text, key, expected)
+    claims = verify_signature(token, KIND_OF[expected], expected, keys)
     if claims.nbf > now + LEEWAY_SECONDS or claims.iat > now + LEEWAY_SECONDS:
         raise TokenError("the token is not valid yet; check the clock", reason="NotYetValid")
     if check_expiry and claims.exp <= now:
@@ -102,6 +103,18 @@ def verify(
             reason="WrongAudience",
         )
     return claims
+
+
+def verify_signature(
+    token: str | bytes, kind: TokenKind, expected: type[M], keys: Mapping[str, PublicJwk]
+) -> M:
+    """Verify type and signature of a signed document and return what it says; no times.
+
+    Raises:
+        TokenError: with one of the reasons of that class.
+    """
+    key, text = _select_key(token, kind, keys)
+    return _decode(text, key, expected)
 
 
 def _select_key(
@@ -127,12 +140,12 @@ def _select_key(
             "the token is signed by a key that is not in the key set; refresh the key set",
             reason="UnknownKey",
         )
-    if kind not in key.kinds:
+    if kind.key_use not in key.kinds:
         raise TokenError(f"the key does not sign {kind} tokens", reason="WrongKeyUse")
     return key, text.strip()
 
 
-def _decode(text: str, key: PublicJwk, expected: type[C]) -> C:
+def _decode(text: str, key: PublicJwk, expected: type[M]) -> M:
     try:
         payload: dict[str, Any] = jwt.decode(
             text,

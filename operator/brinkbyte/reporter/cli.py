@@ -53,7 +53,8 @@ def report(  # noqa: PLR0917 - flags, by their names
 ) -> None:
     """Seal, send and mark whatever is not acknowledged, once.
 
-    Exit code 0: everything is acknowledged, or (never with --final) another reporter is at work.
+    Exit code 0: everything is acknowledged, the site has no line, or (never with --final) another
+    reporter is at work.
     75: a temporary failure, the next run goes on. 1: somebody must change something; the message
     says what.
     """
@@ -79,7 +80,7 @@ def summary(outcome: Outcome) -> str:
     if done.epochs_opened:
         counts += f", {done.epochs_opened} epochs opened"
     if outcome.result is Result.DONE:
-        return counts
+        return outcome.message or counts
     if outcome.result is Result.BUSY:
         return outcome.message
     return f"{outcome.reason}: {outcome.message} ({counts})"

@@ -35,6 +35,8 @@ _MAX_BACKOFF: Final = 30.0
 _LOCK_SECONDS: Final = 1.0
 _BACKLOG: Final = "BacklogRemains"
 _BUSY: Final = "ReporterBusy"
+_AIR_GAPPED: Final = "AirGapped"
+_NO_LINE: Final = "this site has no line: usage is kept until it is exported"
 _RIVAL: Final = "another reporter is at work"
 _log = get_logger(__name__)
 
@@ -55,7 +57,7 @@ class Outcome:
     Attributes:
         result: done (nothing is left unacknowledged), busy (another reporter is at work), or the
             kind of failure.
-        reason: CamelCase, empty without a failure.
+        reason: CamelCase, empty without a failure; ``AirGapped``: nobody was to be told.
         message: for a person.
         progress: what was done, also before a failure.
     """
@@ -136,10 +138,15 @@ class _Run:
             if not self.settings.report_final:
                 return Outcome(Result.BUSY, message=_RIVAL)
             return Outcome(Result.TEMPORARY, _BUSY, f"{_RIVAL}; run this again when it has ended")
-        outcome = await self._report()
+        air_gapped = Identity(self.settings.identity_dir).air_gapped
+        outcome = (
+            Outcome(Result.DONE, _AIR_GAPPED, _NO_LINE) if air_gapped else await self._report()
+        )
         await self._housekeeping()
         if outcome.result is Result.DONE and self.settings.report_final:
             outcome = await self._nothing_left(outcome)
+        if air_gapped:
+            return outcome  # nothing was reported, and nothing went wrong
         if outcome.result is Result.DONE or outcome.reason == _BACKLOG:
             await record_success(self.conn, complete=outcome.result is Result.DONE)
         else:

@@ -91,6 +91,8 @@ class Reason(StrEnum):
     HEARTBEAT_MISSING = "HeartbeatMissing"
     PAUSED = "Paused"
     DEVELOPMENT_TRUST_ROOT = "DevelopmentTrustRoot"
+    AIR_GAPPED = "AirGapped"
+    BUNDLE_ENDS_SOON = "BundleEndsSoon"
     # Somebody has to do something.
     INVALID_SPEC = "InvalidSpec"
     NOT_SUPPORTED = "NotSupported"
@@ -107,6 +109,7 @@ class Reason(StrEnum):
     SUBSCRIPTION_INACTIVE = "SubscriptionInactive"
     NOT_IN_BUNDLE = "NotInBundle"
     CLONE_SUSPECTED = "CloneSuspected"
+    BUNDLE_MISSING = "BundleMissing"
     INSTANCE_EXISTS = "InstanceExists"
     CUSTOMER_MISMATCH = "CustomerMismatch"
     ENROLLMENT_SECRET_MISSING = "EnrollmentSecretMissing"  # noqa: S105 - a reason
@@ -160,6 +163,7 @@ FINE_REASONS: Final = frozenset(
         Reason.HEARTBEAT,
         Reason.PAUSED,
         Reason.DEVELOPMENT_TRUST_ROOT,
+        Reason.AIR_GAPPED,
         "TrialActive",
     }
 )

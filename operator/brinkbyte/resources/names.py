@@ -28,12 +28,17 @@ FINALIZER: Final = f"{GROUP}/instance"
 ENROLLMENT_SECRET_TYPE: Final = f"{GROUP}/enrollment"
 ENROLLMENT_TOKEN_KEY: Final = "token"  # noqa: S105 - the name of a key, not a secret
 CA_KEY: Final = "ca.crt"
+# The Secret that spec.license.bundleSecretRef names (see ``bundles``).
+BUNDLE_SECRET_TYPE: Final = f"{GROUP}/bundle"
+BUNDLE_KEY: Final = "bundle.json"
+BUNDLE_PARTS_KEY: Final = "parts"
 
 # Children of a Tenant: f"{tenant}{SUFFIX}".
 LICENSE_SUFFIX: Final = "-btn-license"
 IDENTITY_SUFFIX: Final = "-btn-identity"
 ACCESS_SUFFIX: Final = "-btn-access"
 DEVICES_SUFFIX: Final = "-btn-devices"
+REQUEST_SUFFIX: Final = "-btn-request"
 POSTGRES_SUFFIX: Final = "-btn-postgres"
 REDIS_SUFFIX: Final = "-btn-redis"
 TRITON_SUFFIX: Final = "-btn-triton"
@@ -54,6 +59,10 @@ PRIVATE_KEY_KEY: Final = "private-key.pem"
 BILLING_URL_KEY: Final = "billing-url"
 BILLING_CA_KEY: Final = "billing-ca.crt"
 CLUSTER_FINGERPRINT_KEY: Final = "cluster-fingerprint"
+AIR_GAP_KEY: Final = "air-gap"
+"""There on a site without a line: nobody waits for a billing URL or a credential."""
+# Secret <tenant>-btn-request of a site without a line: what the vendor is asked for.
+REQUEST_KEY: Final = "request.json"
 # Secret <tenant>-btn-access, mounted at ACCESS_DIR: who may call the instance.
 SERVICE_TOKEN_KEY: Final = "service-token"  # noqa: S105 - REST of cameras, license, usage
 OPERATOR_TOKEN_KEY: Final = "operator-token"  # noqa: S105 - /internal/v1 only

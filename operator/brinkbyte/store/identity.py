@@ -16,6 +16,7 @@ from brinkbyte.kit.settings import Settings
 from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.keys import SigningKey
 from brinkbyte.resources.names import (
+    AIR_GAP_KEY,
     BILLING_CA_KEY,
     BILLING_URL_KEY,
     CLUSTER_FINGERPRINT_KEY,
@@ -58,6 +59,11 @@ class Identity:
         """Return the uid of the kube-system namespace, or what stands for it outside a cluster."""
         return self._read(CLUSTER_FINGERPRINT_KEY)
 
+    @property
+    def air_gapped(self) -> bool:
+        """Whether the site has no line: nobody is to be asked, and nothing is wrong with that."""
+        return bool(self._text(AIR_GAP_KEY))
+
     def ca_file(self) -> Path | None:
         """Return the file of the billing API's CA; None: the system's CAs."""
         path = self.directory / BILLING_CA_KEY
@@ -83,15 +89,17 @@ class Identity:
             ) from None
 
     def _read(self, name: str) -> str:
-        path = self.directory / name
-        try:
-            text = path.read_text("utf-8").strip()
-        except (OSError, UnicodeError):
-            text = ""
+        text = self._text(name)
         if not text:
             raise TemporaryError(
-                f"{path} is missing or empty; it is written once the Tenant is enrolled: see the "
-                "Tenant's LicenseValid condition",
+                f"{self.directory / name} is missing or empty; it is written once the Tenant is "
+                "enrolled: see the Tenant's LicenseValid condition",
                 reason="NotEnrolled",
             )
         return text
+
+    def _text(self, name: str) -> str:
+        try:
+            return (self.directory / name).read_text("utf-8").strip()
+        except (OSError, UnicodeError):
+            return ""

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brinkbyte.billing.licenses.issue import (
+    LINE,
     Issued,
-    end_of,
     must_issue,
     next_sequence,
     quota_rules,
@@ -128,7 +128,7 @@ def test_a_pool_ends_as_the_packs_bought_say(more: dict[str, int], rule: str) ->
 
 
 def test_documents_are_cut_anew_for_content_or_a_gained_day() -> None:
-    end = end_of(NOW)
+    end = LINE.end(NOW)
     stored = Issued(1, 1, b"a", end, "t")
     assert not must_issue(stored, b"a", end + 13 * DAY, NOW + 13 * DAY)
     assert must_issue(stored, b"a", end + 15 * DAY, NOW + 15 * DAY)
@@ -150,8 +150,8 @@ def test_documents_are_cut_anew_for_content_or_a_gained_day() -> None:
 
 
 def test_end_is_the_earliest_hard_end() -> None:
-    assert end_of(NOW, None, None) == NOW + 45 * DAY
-    assert end_of(NOW, NOW + 5, None, NOW + 3) == NOW + 3
+    assert LINE.end(NOW, None, None) == NOW + 45 * DAY
+    assert LINE.end(NOW, NOW + 5, None, NOW + 3) == NOW + 3
 
 
 def test_gauge_repeats_the_last_and_starts_with_its_first_value() -> None:

@@ -11,10 +11,10 @@ import pytest
 from brinkbyte.controller import enrollment, instance_poll, inventory, member_licenses
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.identity import Identity
-from brinkbyte.controller.member_pass import Camera, Device, Pass, _judge
+from brinkbyte.controller.member_pass import Device
 from brinkbyte.license.wire import CloneAlarm, InventoryRequest
 from support.licensing import NOW
-from support.plans import camera, device
+from support.plans import a_pass, camera_body, device
 
 
 async def test_an_inventory_names_the_cluster_that_sends_it(
@@ -59,13 +59,19 @@ def test_an_alarm_of_an_inventory_counts_until_the_instance_knows_better(
 def test_of_two_licenses_for_one_camera_the_older_has_it_and_the_other_names_it() -> None:
     gate = Device({}, device({"name": "gate"}, hardwareId="hw-1"))
     yard = Device({}, device({"name": "yard"}, hardwareId="hw-2"))
-    # In the order of their creation, as `read_pass` has them.
-    older, later = (
-        Camera({}, camera({"name": name}, cameraId="id-1", deviceRef={"name": where}))
-        for name, where in (("first", "gate"), ("second", "yard"))
-    )
-    run = Pass("ns", "acme", datetime.now(UTC), [gate, yard], [older, later], {})
-    _judge(run, {})
+    found = [
+        camera_body(
+            {"name": name, "namespace": "acme", "uid": name, "creationTimestamp": created},
+            cameraId="id-1",
+            tenantRef={"name": "acme"},
+            deviceRef={"name": where},
+        )
+        for name, where, created in (
+            ("second", "yard", "2026-11-20T08:00:01Z"), ("first", "gate", "2026-11-20T08:00:00Z")
+        )
+    ]  # fmt: skip
+    run = a_pass(datetime.now(UTC), [gate, yard], found)
+    older, later = (run.judge(run.crew.members[name]) for name in ("first", "second"))
     assert older.blocked is None
     assert later.blocked is not None
     assert (later.blocked.ready, later.blocked.reason) == (False, "CameraConflict")

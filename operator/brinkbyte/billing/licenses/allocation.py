@@ -42,6 +42,7 @@ def allocate(  # noqa: PLR0917 - the five sets of which each is what it is
     *,
     now: int,
     new_seat_id: Callable[[], str],
+    hold_seconds: int = HOLD_SECONDS,
 ) -> Allocation:
     """Decide devices and cameras of the complete declared set.
 
@@ -54,10 +55,13 @@ def allocate(  # noqa: PLR0917 - the five sets of which each is what it is
         bought: what may be held.
         now: Unix seconds.
         new_seat_id: makes the id of a new seat.
+        hold_seconds: how long a freed seat waits for its camera.
     """
     result = register_devices(devices, bought, now=now)
     result.trials = dict(trials)
-    return _Cameras(result, cameras, seats, slots, bought, now, new_seat_id).run()
+    run = _Cameras(result, cameras, seats, slots, bought, now, new_seat_id)
+    run.hold_seconds = hold_seconds
+    return run.run()
 
 
 class _Cameras:
@@ -77,6 +81,7 @@ class _Cameras:
         self.bought = bought
         self.now = now
         self.new_seat_id = new_seat_id
+        self.hold_seconds = HOLD_SECONDS
         self.before = {s.camera_id: s for s in seats if s.held_until is None or s.held_until > now}
         self.result.slots = {slot.slot: slot for slot in slots}
         self.registered = {
@@ -164,8 +169,9 @@ class _Cameras:
     def _free(self, seat: HeldSeat, reason: str, *, hold: bool) -> None:
         self.result.history.append(SeatChange("freed", seat, reason))
         self.result.seats.pop(seat.camera_id, None)
-        if hold:
-            self.result.seats[seat.camera_id] = replace(seat, held_until=self.now + HOLD_SECONDS)
+        if hold and self.hold_seconds:
+            held_until = self.now + self.hold_seconds
+            self.result.seats[seat.camera_id] = replace(seat, held_until=held_until)
 
     def _count(self, seat: HeldSeat, sign: int) -> None:
         self.used[seat.mode.value] += sign

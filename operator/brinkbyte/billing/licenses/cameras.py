@@ -64,7 +64,8 @@ class CameraIssuer:
                 <= int(clock * documents.MICROSECOND)
             )
             grace = self._customer.standing.grace_seconds
-            stale = issue.must_issue(stored, wanted, end, now, grace=grace)
+            term = self._customer.instance.term
+            stale = issue.must_issue(stored, wanted, end, now, grace=grace, term=term)
             if stale or self._context.orphaned(before.key_id) or (behind and end > now):
                 hashes[seat.camera_id] = wanted
                 claims.append(

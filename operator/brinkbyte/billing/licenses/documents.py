@@ -105,8 +105,8 @@ def stale_documents(
     def consider(kind: TokenKind, claims: Claims, content: bytes, held_sequence: int) -> None:
         before = stored.get(kind, Issued())
         behind = before.sequence < held_sequence <= int(clock * MICROSECOND)
-        grace = customer.standing.grace_seconds
-        stale = issue.must_issue(before, content, claims.exp, now, grace=grace)
+        grace, term = customer.standing.grace_seconds, customer.instance.term
+        stale = issue.must_issue(before, content, claims.exp, now, grace=grace, term=term)
         stale = stale or issue.must_confirm(before, claims, now)
         stale = stale or context.orphaned(before.key_id)
         if stale or (behind and claims.exp > now):
@@ -168,7 +168,7 @@ async def sign_all(context: Context, claims: Iterable[Claims]) -> list[str]:
     context.keyring.refresh()
 
     def work(document: Claims) -> str:
-        return sign(document, context.keyring.key(KIND_OF[type(document)]))
+        return sign(document, context.keyring.key(KIND_OF[type(document)].key_use))
 
     listed = list(claims)
     tokens = await context.in_threads(work, listed)

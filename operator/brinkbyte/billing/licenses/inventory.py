@@ -18,7 +18,7 @@ from brinkbyte.billing.licenses.holdings import (
     Decision,
     Device,
 )
-from brinkbyte.billing.licenses.issue import Issued
+from brinkbyte.billing.licenses.issue import Customer, Issued
 from brinkbyte.billing.licenses.repository import CameraToken
 from brinkbyte.billing.licenses.settling import State, load_state, settle
 from brinkbyte.billing.rollout import service as rollout
@@ -28,6 +28,7 @@ from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.wire import (
     CameraResult,
     DeviceResult,
+    Held,
     InventoryAnswer,
     InventoryRequest,
     Use,
@@ -117,73 +118,97 @@ async def put_inventory(
     context: Context, caller: InstanceCaller, request: InventoryRequest
 ) -> InventoryAnswer:
     """Take in an inventory and answer with licenses for what is new or changed."""
-    now = context.now()
     async with context.database.tenant(caller.tenant_id) as connection:
         customer = await documents.load_customer(
             connection, context, caller.tenant_id, caller.instance_id, lock=True
         )
-        state = await load_state(connection, customer)
-        devices, cameras = declared_after(state, request)
-        settled = await settle(
-            connection, context, customer, state,
-            devices=devices, cameras=cameras, actor=caller.actor,
-        )  # fmt: skip
-        bought, outcome, cameras = settled.bought, settled.outcome, settled.cameras
-        seats = outcome.live_seats
-        issued = await documents.issue_documents(
-            connection,
-            context,
-            customer,
-            state.issued,
-            documents.stale_documents(
-                context,
-                customer,
-                state.issued,
-                seats=seats,
-                devices=documents.device_order(outcome.devices.values()),
-                entries=state.revocations,
-                held=request.held,
-            ),
-        )
-        held = {camera.name: camera.held_sequence for camera in request.cameras}
-        issuer = CameraIssuer(context, customer, bought, state.tokens)
-        fresh = await issuer.issue(
-            connection,
-            outcome,
-            cameras,
-            held,
-            seats_sequence=issued.get(TokenKind.SEATS, Issued()).sequence,
-        )
+        answer = await answer_inventory(connection, context, customer, request, actor=caller.actor)
         await rollout.note_held(connection, context, caller, request.held.key_set_number)
         if request.cluster_fingerprint is not None:
             await clones.note_cluster(connection, context, caller, request.cluster_fingerprint)
-        revision = state.revision
-        if settled.changed or fresh or revision == 0:
-            revision = issue.next_sequence(state.revision, context.clock())
-            await instances.set_revision(connection, caller.tenant_id, caller.instance_id, revision)
-        answer = InventoryAnswer(
-            server_time=now,
-            **documents.newer(context, issued, request.held),
-            revision=revision,
-            devices=_device_results(request, state, outcome),
-            cameras=await _camera_results(
-                connection,
-                caller,
-                request,
-                state,
-                outcome=outcome,
-                cameras=cameras,
-                issuer=issuer,
-            ),
-            device_use=_device_use(outcome, bought),
-            camera_use=Use(used=len(seats), limit=bought.base_seats + bought.trial_seats),
-            refresh_after=issue.REFRESH_AFTER,
-            clone_alarm=await clones.open_alarm(connection, caller),
-        )
+        alarm = await clones.open_alarm(connection, caller)
+        answer = answer.model_copy(update={"clone_alarm": alarm})
         failpoint("inventory.before_commit")
     failpoint("inventory.committed")
     context.metrics.inventories.inc()
     return answer
+
+
+async def answer_inventory(
+    connection: Connection,
+    context: Context,
+    customer: Customer,
+    request: InventoryRequest,
+    *,
+    actor: str,
+    whole: bool = False,
+) -> InventoryAnswer:
+    """Decide an inventory and answer it, in the caller's transaction; the customer is locked.
+
+    Args:
+        connection: a transaction of the tenant.
+        context: the server's dependencies.
+        customer: whose.
+        request: what the cluster declares.
+        actor: for the audit log.
+        whole: answer with every document and token, also those that the caller holds.
+    """
+    state = await load_state(connection, customer)
+    devices, cameras = declared_after(state, request)
+    settled = await settle(
+        connection, context, customer, state,
+        devices=devices, cameras=cameras, actor=actor,
+    )  # fmt: skip
+    bought, outcome, cameras = settled.bought, settled.outcome, settled.cameras
+    seats = outcome.live_seats
+    issued = await documents.issue_documents(
+        connection,
+        context,
+        customer,
+        state.issued,
+        documents.stale_documents(
+            context,
+            customer,
+            state.issued,
+            seats=seats,
+            devices=documents.device_order(outcome.devices.values()),
+            entries=state.revocations,
+            held=request.held,
+        ),
+    )
+    held = {camera.name: camera.held_sequence for camera in request.cameras}
+    issuer = CameraIssuer(context, customer, bought, state.tokens)
+    fresh = await issuer.issue(
+        connection,
+        outcome,
+        cameras,
+        held,
+        seats_sequence=issued.get(TokenKind.SEATS, Issued()).sequence,
+    )
+    revision = state.revision
+    if settled.changed or fresh or revision == 0:
+        revision = issue.next_sequence(state.revision, context.clock())
+        await instances.set_revision(
+            connection, customer.tenant_id, customer.instance.instance_id, revision
+        )
+    return InventoryAnswer(
+        server_time=context.now(),
+        **documents.newer(context, issued, Held() if whole else request.held),
+        revision=revision,
+        devices=_device_results(request, state, outcome),
+        cameras=await _camera_results(
+            connection,
+            customer,
+            dict.fromkeys(held, 0) if whole else held,
+            state,
+            outcome=outcome,
+            cameras=cameras,
+            issuer=issuer,
+        ),
+        device_use=_device_use(outcome, bought),
+        camera_use=Use(used=len(seats), limit=bought.base_seats + bought.trial_seats),
+        refresh_after=issue.REFRESH_AFTER,
+    )
 
 
 def _device_use(outcome: Allocation, bought: Bought) -> Use:
@@ -224,15 +249,16 @@ def _device_results(
 
 async def _camera_results(
     connection: Connection,
-    caller: InstanceCaller,
-    request: InventoryRequest,
+    customer: Customer,
+    sent: Mapping[str, int],
     state: State,
     *,
     outcome: Allocation,
     cameras: Mapping[str, Camera],
     issuer: CameraIssuer,
 ) -> tuple[CameraResult, ...]:
-    held = {item.name: item.held_sequence for item in request.cameras}
+    """Return what becomes of cameras; ``sent`` are the names sent, with the numbers held."""
+    held = dict(sent)
     names = list(held)
     for name, camera in cameras.items():
         if name not in held:
@@ -249,7 +275,7 @@ async def _camera_results(
         and issuer.tokens[cameras[name].camera_id].token is None
     ]
     stored = (
-        await repository.camera_tokens(connection, caller.tenant_id, missing) if missing else {}
+        await repository.camera_tokens(connection, customer.tenant_id, missing) if missing else {}
     )
     results = []
     for name in names:

@@ -37,12 +37,50 @@ TOKEN_SECONDS: Final = 45 * DAY
 RENEW_BELOW: Final = 31 * DAY
 RENEW_GAIN: Final = DAY
 REFRESH_AFTER: Final = 3600
+BUNDLE_SECONDS: Final = 400 * DAY
+BUNDLE_REFRESH_AFTER: Final = 7 * DAY
+"""Nobody can be asked where there is no line; the longest that a license may say."""
 _VOLATILE: Final = frozenset(
     {
         "iat", "nbf", "exp", "jti", "issuedAt", "expiresAt", "licenseSequence", "seatsSequence",
         "cameraSequence", "revocationSequence",
     }
 )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Term:
+    """How long the documents of an instance go on by themselves.
+
+    Attributes:
+        seconds: from signing, at most.
+        renew_below: seconds left below which a document is cut anew; None: whenever that gains a
+            day, as it only happens when somebody asks.
+        ends_at: Unix seconds beyond which nothing reaches, revocations included; None: no such end.
+        refresh_after: seconds after which the instance asks again.
+        holds_seats: whether a freed seat waits for a re-create; where the next inventory comes
+            months later it would only keep others out.
+    """
+
+    seconds: int = TOKEN_SECONDS
+    renew_below: int | None = RENEW_BELOW
+    ends_at: int | None = None
+    refresh_after: int = REFRESH_AFTER
+    holds_seats: bool = True
+
+    def end(self, issued: int, *ends: int | None) -> int:
+        """Return when a document of now ends: the least of its life and the hard ends."""
+        every = (self.ends_at, *ends)
+        return min([issued + self.seconds, *(end for end in every if end is not None)])
+
+
+LINE: Final = Term()
+"""Of an instance that reaches the billing API."""
+
+
+def bundle_term(ends_at: int) -> Term:
+    """Return the term of a site without a line: until the contract ends, at most 400 days."""
+    return Term(BUNDLE_SECONDS, None, ends_at, BUNDLE_REFRESH_AFTER, holds_seats=False)
 
 
 @dataclass(frozen=True)
@@ -53,6 +91,7 @@ class Instance:
     key_id: str
     cluster_fingerprint: str
     settled_for: bytes | None = None
+    term: Term = LINE
 
 
 @dataclass(frozen=True)
@@ -101,13 +140,14 @@ def content_hash(claims: Claims, *, least_revocations: int | None = None) -> byt
     return hashlib.sha256(canonical_json(said)).digest()
 
 
-def end_of(issued: int, *ends: int | None) -> int:
-    """Return ``min(iat + 45 days, hard ends)``."""
-    return min([issued + TOKEN_SECONDS, *(end for end in ends if end is not None)])
-
-
 def must_issue(
-    stored: Issued, wanted_hash: bytes, wanted_end: int, now: int, *, grace: int = 0
+    stored: Issued,
+    wanted_hash: bytes,
+    wanted_end: int,
+    now: int,
+    *,
+    grace: int = 0,
+    term: Term = LINE,
 ) -> bool:
     """Tell whether a document is cut anew.
 
@@ -120,19 +160,17 @@ def must_issue(
         wanted_end: Unix seconds; when it would end.
         now: Unix seconds.
         grace: seconds beyond the end for which a first one is still of use.
+        term: of the instance.
     """
     if stored.sequence == 0:
         return now < wanted_end + grace
     if stored.content_hash != wanted_hash:
         return True
     # Only a hard end counts: among servers of one database a clock may be a little behind.
-    if wanted_end < min(stored.expires_at, now + TOKEN_SECONDS):
+    if wanted_end < min(stored.expires_at, now + term.seconds):
         return True
-    return (
-        now < wanted_end
-        and stored.expires_at - now < RENEW_BELOW
-        and wanted_end - stored.expires_at >= RENEW_GAIN
-    )
+    due = term.renew_below is None or stored.expires_at - now < term.renew_below
+    return now < wanted_end and due and wanted_end - stored.expires_at >= RENEW_GAIN
 
 
 def must_confirm(stored: Issued, wanted: Claims, now: int) -> bool:
@@ -189,7 +227,7 @@ def license_claims(
 ) -> LicenseClaims:
     """Return the tenant license."""
     standing, entitled = customer.standing, customer.entitlements
-    end = end_of(now, standing.ends_at)
+    end = customer.instance.term.end(now, standing.ends_at)
     features, limits = entitled.features, entitled.limits
     period_end = (
         None if standing.period_anchor is None else int(standing.period(now)[1].timestamp())
@@ -220,7 +258,7 @@ def license_claims(
         expires_at=end,
         license_sequence=sequence,
         revocation_sequence=revocations,
-        refresh_after=REFRESH_AFTER,
+        refresh_after=customer.instance.term.refresh_after,
         grace_seconds=standing.grace_seconds,
         flags=Flags(**customer.flags),
         tenant_packs=tuple(sorted(entitled.tenant_packs)),
@@ -245,8 +283,9 @@ def seats_claims(
     rows = [
         Seat(seat.camera_id, seat.hardware_id, seat.mode, seat.packs, seat.until) for seat in seats
     ]
+    end = customer.instance.term.end(now, customer.standing.ends_at)
     return SeatsClaims(
-        **_common(customer, customer.tenant_id, now, end_of(now, customer.standing.ends_at)),
+        **_common(customer, customer.tenant_id, now, end),
         customer_id=customer.tenant_id,
         seats_sequence=sequence,
         revocation_sequence=revocations,
@@ -277,7 +316,7 @@ def camera_hash(customer: Customer, seat: HeldSeat, grant: Grant) -> bytes:
 
 def camera_end(customer: Customer, seat: HeldSeat, now: int) -> int:
     """Return the end of a camera license cut now."""
-    return end_of(now, customer.standing.ends_at, seat.until)
+    return customer.instance.term.end(now, customer.standing.ends_at, seat.until)
 
 
 def camera_claims(
@@ -303,7 +342,7 @@ def camera_claims(
         grant=grant,
         camera_sequence=sequence,
         seats_sequence=seats_sequence,
-        refresh_after=REFRESH_AFTER,
+        refresh_after=customer.instance.term.refresh_after,
         grace_seconds=0 if trial else customer.standing.grace_seconds,
     )
 
@@ -313,7 +352,7 @@ def revocations_claims(
 ) -> RevocationsClaims:
     """Return the revocation list; a hard end does not shorten it."""
     return RevocationsClaims(
-        **_common(customer, customer.tenant_id, now, end_of(now)),
+        **_common(customer, customer.tenant_id, now, customer.instance.term.end(now)),
         customer_id=customer.tenant_id,
         revocation_sequence=sequence,
         entries=tuple(entries),

@@ -17,7 +17,7 @@ from brinkbyte.billing.db import Connection
 from brinkbyte.billing.devices import repository as device_rows
 from brinkbyte.billing.instances import repository as instances
 from brinkbyte.billing.licenses import issue, repository
-from brinkbyte.billing.licenses.allocation import allocate
+from brinkbyte.billing.licenses.allocation import HOLD_SECONDS, allocate
 from brinkbyte.billing.licenses.bought import basis_of, bought_of, skus_of
 from brinkbyte.billing.licenses.holdings import Allocation, Bought, Camera, Device, HeldSeat
 from brinkbyte.billing.licenses.issue import Customer, Issued
@@ -112,6 +112,7 @@ async def settle(
         bought,
         now=now,
         new_seat_id=lambda: f"seat-{uuid4()}",
+        hold_seconds=HOLD_SECONDS if customer.instance.term.holds_seats else 0,
     )
     decided = {
         name: replace(camera, reason=outcome.camera_decisions[name].reason)

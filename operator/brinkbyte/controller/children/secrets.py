@@ -28,6 +28,7 @@ LICENSE: Final = "license"
 IDENTITY: Final = "identity"
 ACCESS: Final = "access"
 DEVICES: Final = "devices"
+REQUEST: Final = "request"
 DEVICE_TOKEN: Final = "device-token"  # noqa: S105 - the name of a component
 CAMERA_LICENSE: Final = "camera-license"
 

@@ -37,6 +37,11 @@ class BillingTier:
             await self._client.aclose()
             self._client = self._made_for = None
 
+    @property
+    def air_gapped(self) -> bool:
+        """Whether the site has no line: then this tier does not exist."""
+        return self._identity.air_gapped
+
     async def newer(self, held: Held) -> dict[TokenKind, str]:
         """Return the documents that are newer than what is held."""
         tokens = await (await self._current()).tokens(held)
