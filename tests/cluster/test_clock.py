@@ -56,7 +56,7 @@ class Clocked:
 
     site: Site
     clock: Clock
-    directory: Path
+    forward: PortForward
     name: str = "acme"
 
     def move(self, seconds: int) -> None:
@@ -101,16 +101,14 @@ class Clocked:
         """What the instance answers; None while no pod does."""
         secret = self.site.cluster.secret(NAMESPACE, self.name + names.ACCESS_SUFFIX)
         token = secret[names.SERVICE_TOKEN_KEY].decode()
-        service = self.name + names.INSTANCE_SUFFIX
-        with PortForward(self.site.cluster, NAMESPACE, service, names.INSTANCE_PORT) as forward:
-            try:
-                answer = httpx.get(
-                    f"{forward.url}/api/v1/license",
-                    headers={"Authorization": f"Bearer {token}"},
-                    timeout=5,
-                )
-            except httpx.HTTPError:
-                return None
+        try:
+            answer = httpx.get(
+                f"{self.forward.url}/api/v1/license",
+                headers={"Authorization": f"Bearer {token}"},
+                timeout=5,
+            )
+        except httpx.HTTPError:
+            return None
         return dict(answer.json()) if answer.status_code == 200 else None
 
     def sees(self, count: int) -> None:
@@ -125,16 +123,14 @@ class Clocked:
             {"occurredAt": (start + timedelta(seconds=n)).isoformat(), "kind": "detection"}
             for n in range(count)
         ]
-        service = self.name + names.INSTANCE_SUFFIX
 
         def kept() -> bool:
-            with PortForward(self.site.cluster, NAMESPACE, service, names.INSTANCE_PORT) as way:
-                answer = httpx.post(
-                    f"{way.url}/api/v1/telemetry",
-                    headers=headers,
-                    json={"cameraId": "id-entry", "events": events},
-                    timeout=10,
-                )
+            answer = httpx.post(
+                f"{self.forward.url}/api/v1/telemetry",
+                headers=headers,
+                json={"cameraId": "id-entry", "events": events},
+                timeout=10,
+            )
             return answer.status_code == 201
 
         eventually("telemetry is kept", kept, seconds=60)
@@ -192,7 +188,9 @@ def clocked(
             site.camera("entry", "gate", growthPacks=["retail"])
             site.wait_ready("tenant", "acme", seconds=180)
             site.wait_ready("cameralicense", "entry", seconds=60)
-            yield Clocked(site, clock, tmp_path)
+            service = "acme" + names.INSTANCE_SUFFIX
+            with PortForward(cluster, NAMESPACE, service, names.INSTANCE_PORT) as forward:
+                yield Clocked(site, clock, forward)
             # While its operator and billing API still run: they let the Tenant go.
             cluster.kubectl("delete", "tenant", "acme", "--namespace", NAMESPACE, "--timeout=60s")
             cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
@@ -214,7 +212,8 @@ def test_two_months_without_the_line_show_every_mode_and_delete_nothing(clocked:
 
     # The line dies one tick before the license would have been renewed.
     clocked.move(RENEWED_AT - TICK)
-    clocked.restart()
+    site.operator.stop()
+    site.operator.start(**clocked.clock.environment)
     clocked.shows("active", "True", *VALID)
     billing.stop()
     assert site.cluster.secret(NAMESPACE, "acme" + names.LICENSE_SUFFIX)[names.LICENSE_KEY] == held
