@@ -195,7 +195,7 @@ async def issue_documents(
             item.content_hash,
             item.claims.exp,
             token,
-            item.claims.iat,
+            issued_at=item.claims.iat,
         )
         for item, token in zip(wanted, tokens, strict=True)
     }

@@ -317,7 +317,7 @@ async def issued(
             bytes(row["content_hash"]),
             int(row["expires_at"].timestamp()),
             row["token"],
-            int(row["issued_at"].timestamp()),
+            issued_at=int(row["issued_at"].timestamp()),
         )
         for row in await cursor.fetchall()
     }
