@@ -6,6 +6,7 @@ has no setting for roots.
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def main() -> None:
         app = create_app(
             InstanceSettings.load(), roots=load_roots((folder / "roots.json").read_text())
         )
+    gc.collect()
+    gc.freeze()  # as the program does; for the reference, too
     uvicorn.run(
         app, host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False
     )

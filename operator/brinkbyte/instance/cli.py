@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,11 @@ def serve(
         "server_header": False,
         "timeout_graceful_shutdown": _GRACE_SECONDS,
     }
-    uvicorn.run(create_app(settings), **options)
+    app = create_app(settings)
+    # What was made so far stays for good: without it a full collection stops no call for long.
+    gc.collect()
+    gc.freeze()
+    uvicorn.run(app, **options)
 
 
 @app.command()

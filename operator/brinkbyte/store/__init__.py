@@ -1,7 +1,8 @@
 """The customer side's PostgreSQL: schema, outbox, sealing, idempotency keys; all its SQL.
 
-In: events, requests, receipts, and a connection inside the caller's transaction. Out: rows that
-commit with the work they measure, sealed batches, the state of metering. May import: the domain
+In: events, requests, receipts, signed documents of a mounted directory, and a connection inside the
+caller's transaction. Out: rows that commit with the work they measure, sealed batches, the state of
+metering, the documents in force and what they allow. May import: the domain
 (``catalog``, ``license``, ``metering``, ``resources``) and ``kit``.
 """
 

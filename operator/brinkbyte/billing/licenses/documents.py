@@ -196,8 +196,8 @@ async def issue_documents(
             item.content_hash,
             item.claims.exp,
             token,
-            context.keyring.key(item.kind).kid,
-            item.claims.iat,
+            key_id=context.keyring.key(item.kind).kid,
+            issued_at=item.claims.iat,
         )
         for item, token in zip(wanted, tokens, strict=True)
     }

@@ -347,8 +347,8 @@ async def issued(
             bytes(row["content_hash"]),
             int(row["expires_at"].timestamp()),
             row["token"],
-            row["key_id"],
-            int(row["issued_at"].timestamp()),
+            key_id=row["key_id"],
+            issued_at=int(row["issued_at"].timestamp()),
         )
         for row in await cursor.fetchall()
     }
