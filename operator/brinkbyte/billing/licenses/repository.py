@@ -299,15 +299,15 @@ async def add_history(
 async def history(
     connection: Connection, tenant_id: str, camera_id: str | None = None
 ) -> list[Row]:
-    """Return what happened to a camera's seat, or to all seats, oldest first."""
+    """Return what happened to a camera's seat, oldest first; of all seats the newest 1,000."""
     cursor = await connection.execute(
         "SELECT at, camera_id, seat_id, action, from_hardware_id, hardware_id, mode, "
         "growth_packs, reason, actor FROM seat_history "
         "WHERE tenant_id = %(tenant)s AND (camera_id = %(camera)s OR %(camera)s IS NULL) "
-        "ORDER BY at, id",
-        {"tenant": tenant_id, "camera": camera_id},
+        "ORDER BY at DESC, id DESC LIMIT %(most)s",
+        {"tenant": tenant_id, "camera": camera_id, "most": 1000 if camera_id is None else None},
     )
-    return await cursor.fetchall()
+    return list(reversed(await cursor.fetchall()))
 
 
 async def camera_trials(connection: Connection, tenant_id: str) -> dict[str, int]:
