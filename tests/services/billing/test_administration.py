@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
+import psycopg
 import pytest
 
+from brinkbyte.billing.administration.gauges import Gauges
 from brinkbyte.license.claims import LicenseClaims
 from brinkbyte.license.modes import LicenseMode, decide_mode
 from brinkbyte.license.tokens import verify
@@ -257,6 +260,26 @@ async def test_two_live_epochs_name_both(
     )
     (row,) = (await vendor.get(f"{ADMIN}/clone-alarms")).json()
     assert row["details"] == {"refused": "EpochClosed", "batchNo": 2}
+
+
+async def test_figures_stay_as_they_were_while_the_database_does_not_answer(
+    acme: Site, billing: Billing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = 'brinkbyte_billing_key_set_instances{state="offline"}'
+    assert await metric(billing, name) == 1
+    await acme.tokens(keySetNumber=1)
+    monkeypatch.setattr("brinkbyte.billing.administration.gauges.PAUSE_SECONDS", 0.0)
+    # Looked at a moment ago: not again.
+    assert await metric(billing, name) == 1
+    gauges = Gauges(billing.context)
+    broken = AsyncMock(side_effect=psycopg.OperationalError)
+    with monkeypatch.context() as patch:
+        patch.setattr("brinkbyte.billing.rollout.repository.live_instances", broken)
+        await gauges.refresh()
+    assert broken.await_count == 1
+    assert await metric(billing, name) == 1
+    await gauges.refresh()
+    assert await metric(billing, name) == 0
 
 
 # Unpaid invoices.

@@ -18,7 +18,7 @@ from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.keys import SigningKey, sign_key_set
 from brinkbyte.license.seats import Seat
 from brinkbyte.license.tokens import TokenError, sign
-from brinkbyte.license.wire import Tokens
+from brinkbyte.license.wire import Held, Tokens
 from brinkbyte.resources import names
 from support.licensing import (
     INSTANCE,
@@ -147,3 +147,24 @@ def test_a_seat_list_is_held_whole() -> None:
     merged = merge(read(texts()), seats=token)
     assert merged.seats is not None
     assert merged.seats.count == 1
+
+
+def test_a_set_without_the_old_keys_comes_with_everything_cut_anew_and_nothing_is_missed() -> None:
+    """What the billing API answers after old keys were taken away by force."""
+    held = read(texts())
+    kinds = (TokenKind.LICENSE, TokenKind.SEATS, TokenKind.REVOCATIONS)
+    fresh = {kind: SigningKey.generate([kind]) for kind in kinds}
+    key_set = sign_key_set(V.root, [key.jwk for key in fresh.values()], number=2, now=NOW)
+    answer = {
+        "license": sign(license_claims(licenseSequence=8), fresh[TokenKind.LICENSE]),
+        "seats": sign(seats_claims([], seatsSequence=10), fresh[TokenKind.SEATS]),
+        "revocations": sign(
+            revocations_claims([], revocationSequence=2), fresh[TokenKind.REVOCATIONS]
+        ),
+    }
+    after = merge(held, key_set=key_set, **answer)
+    assert after.problems == {}
+    assert after.held == Held(
+        key_set_number=2, license_sequence=8, seats_sequence=10, revocation_sequence=2
+    )
+    assert after.texts.keys() == held.texts.keys()

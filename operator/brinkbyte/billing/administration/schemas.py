@@ -123,7 +123,10 @@ class TrialRow(OpenWireModel):
 
 
 class Seats(OpenWireModel):
-    """``GET /api/v1/admin/customers/{id}/seats``: seats, trials, and the history of them all."""
+    """``GET /api/v1/admin/customers/{id}/seats``: seats, trials, and their newest 1,000 changes.
+
+    With ``/{camera_id}`` behind it: of that camera, all of its history.
+    """
 
     customer_id: str
     base: Use

@@ -24,6 +24,7 @@ from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers.service import unknown_customer
 from brinkbyte.billing.db import Connection, Database, Row
 from brinkbyte.billing.licenses import repository as license_rows
+from brinkbyte.billing.licenses import trials as trial_rows
 from brinkbyte.billing.licenses.keys import RETIRED_SECONDS
 from brinkbyte.billing.licenses.rotation import KeyState
 from brinkbyte.billing.rollout.service import InstanceProgress, Rollout
@@ -177,7 +178,7 @@ async def seats_of(
         await _require(connection, customer_id)
         standing = standing_of(await subscriptions.live(connection, customer_id))
         held, _ = await license_rows.seats(connection, customer_id)
-        trials = await license_rows.camera_trials(connection, customer_id)
+        trials = await trial_rows.camera_trials(connection, customer_id)
         history = await license_rows.history(connection, customer_id, camera_id)
     entitled = entitlements_of(catalog, standing)
     live = [seat.mode for seat in held.values() if seat.held_until is None]

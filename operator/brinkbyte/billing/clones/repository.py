@@ -117,13 +117,15 @@ async def acknowledge(
     connection: Connection, tenant_id: str, *, actor: str, note: str, now: datetime
 ) -> list[Row]:
     """Acknowledge every open alarm of a customer; returns them."""
+    # The instance first, as whoever raises an alarm has it locked first.
+    await connection.execute(
+        "UPDATE instances SET clone_alarm_at = NULL "
+        "WHERE tenant_id = %s AND clone_alarm_at IS NOT NULL",
+        [tenant_id],
+    )
     cursor = await connection.execute(
         "UPDATE clone_alarms SET acknowledged_at = %s, acknowledged_by = %s, note = %s "
         "WHERE tenant_id = %s AND acknowledged_at IS NULL RETURNING *",
         [now, actor, note, tenant_id],
     )
-    rows = await cursor.fetchall()
-    await connection.execute(
-        "UPDATE instances SET clone_alarm_at = NULL WHERE tenant_id = %s", [tenant_id]
-    )
-    return rows
+    return await cursor.fetchall()

@@ -105,6 +105,7 @@ async def raise_alarm(
 ) -> None:
     """Open an alarm, or count the one that is open for the same reason."""
     now = _moment(context)
+    await instances.clone_alarm(connection, caller.tenant_id, caller.instance_id, now)
     new = await repository.raise_alarm(
         connection,
         caller.tenant_id,
@@ -115,7 +116,6 @@ async def raise_alarm(
         details=details,
         now=now,
     )
-    await instances.clone_alarm(connection, caller.tenant_id, caller.instance_id, now)
     if new:
         context.metrics.clone_alarms.labels(reason).inc()
         await audit.record(

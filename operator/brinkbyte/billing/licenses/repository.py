@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from psycopg.types.json import Jsonb
 
 from brinkbyte.billing.db import Connection, Row
-from brinkbyte.billing.licenses.holdings import Camera, HeldSeat, SeatChange, TrialSlot
+from brinkbyte.billing.licenses.holdings import Camera, HeldSeat, SeatChange
 from brinkbyte.billing.licenses.issue import Issued
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.license.claims import CameraMode, Revocation, TokenKind
@@ -238,36 +238,6 @@ async def save_camera_tokens(
     )
 
 
-async def trial_slots(connection: Connection, tenant_id: str) -> list[TrialSlot]:
-    """Return the trial seats that were ever started."""
-    cursor = await connection.execute(
-        "SELECT slot, started_at, until, camera_id FROM trial_slots WHERE tenant_id = %s",
-        [tenant_id],
-    )
-    return [
-        TrialSlot(
-            row["slot"],
-            int(row["started_at"].timestamp()),
-            int(row["until"].timestamp()),
-            row["camera_id"],
-        )
-        for row in await cursor.fetchall()
-    ]
-
-
-async def save_trial_slots(
-    connection: Connection, tenant_id: str, slots: Iterable[TrialSlot]
-) -> None:
-    """Write trial seats; a started one's time never changes."""
-    for slot in slots:
-        await connection.execute(
-            "INSERT INTO trial_slots (tenant_id, slot, started_at, until, camera_id) "
-            "VALUES (%s, %s, %s, %s, %s) "
-            "ON CONFLICT (tenant_id, slot) DO UPDATE SET camera_id = excluded.camera_id",
-            [tenant_id, slot.slot, _at(slot.started_at), _at(slot.until), slot.camera_id],
-        )
-
-
 async def add_history(
     connection: Connection, tenant_id: str, changes: Iterable[SeatChange], *, actor: str, now: int
 ) -> None:
@@ -299,35 +269,15 @@ async def add_history(
 async def history(
     connection: Connection, tenant_id: str, camera_id: str | None = None
 ) -> list[Row]:
-    """Return what happened to a camera's seat, or to all seats, oldest first."""
+    """Return what happened to a camera's seat, oldest first; of all seats the newest 1,000."""
     cursor = await connection.execute(
         "SELECT at, camera_id, seat_id, action, from_hardware_id, hardware_id, mode, "
         "growth_packs, reason, actor FROM seat_history "
         "WHERE tenant_id = %(tenant)s AND (camera_id = %(camera)s OR %(camera)s IS NULL) "
-        "ORDER BY at, id",
-        {"tenant": tenant_id, "camera": camera_id},
+        "ORDER BY at DESC, id DESC LIMIT %(most)s",
+        {"tenant": tenant_id, "camera": camera_id, "most": 1000 if camera_id is None else None},
     )
-    return await cursor.fetchall()
-
-
-async def camera_trials(connection: Connection, tenant_id: str) -> dict[str, int]:
-    """Return until when each camera that was ever tried may be tried, Unix seconds."""
-    cursor = await connection.execute(
-        "SELECT camera_id, until FROM camera_trials WHERE tenant_id = %s", [tenant_id]
-    )
-    return {row["camera_id"]: int(row["until"].timestamp()) for row in await cursor.fetchall()}
-
-
-async def add_camera_trials(
-    connection: Connection, tenant_id: str, trials: Mapping[str, int], now: int
-) -> None:
-    """Note cameras that are tried from now on; one that was tried before keeps its time."""
-    for camera_id, until in trials.items():
-        await connection.execute(
-            "INSERT INTO camera_trials (tenant_id, camera_id, started_at, until) "
-            "VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
-            [tenant_id, camera_id, _at(now), _at(until)],
-        )
+    return list(reversed(await cursor.fetchall()))
 
 
 async def issued(

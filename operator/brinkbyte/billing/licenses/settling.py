@@ -17,6 +17,7 @@ from brinkbyte.billing.db import Connection
 from brinkbyte.billing.devices import repository as device_rows
 from brinkbyte.billing.instances import repository as instances
 from brinkbyte.billing.licenses import issue, repository
+from brinkbyte.billing.licenses import trials as trial_rows
 from brinkbyte.billing.licenses.allocation import HOLD_SECONDS, allocate
 from brinkbyte.billing.licenses.bought import basis_of, bought_of, skus_of
 from brinkbyte.billing.licenses.holdings import Allocation, Bought, Camera, Device, HeldSeat
@@ -101,8 +102,8 @@ async def settle(
     """Decide a complete declared set and store the outcome; the customer must be locked."""
     now, tenant_id = context.now(), customer.tenant_id
     bought = bought_of(context.catalog, customer, state.revocations, now=now)
-    slots = await repository.trial_slots(connection, tenant_id)
-    trials = await repository.camera_trials(connection, tenant_id)
+    slots = await trial_rows.trial_slots(connection, tenant_id)
+    trials = await trial_rows.camera_trials(connection, tenant_id)
     outcome = allocate(
         devices.values(),
         list(cameras.values()),
@@ -123,9 +124,9 @@ async def settle(
         outcome=outcome, cameras=decided, bought=bought, actor=actor, now=now,
     )  # fmt: skip
     if {slot.slot: slot for slot in slots} != outcome.slots:
-        await repository.save_trial_slots(connection, tenant_id, outcome.slots.values())
+        await trial_rows.save_trial_slots(connection, tenant_id, outcome.slots.values())
     begun = {camera: until for camera, until in outcome.trials.items() if camera not in trials}
-    await repository.add_camera_trials(connection, tenant_id, begun, now)
+    await trial_rows.add_camera_trials(connection, tenant_id, begun, now)
     basis = basis_of(bought)
     if basis != customer.instance.settled_for:
         await instances.set_settled(connection, tenant_id, customer.instance.instance_id, basis)
