@@ -32,7 +32,7 @@ _AGGREGATES: Final = TARGETS["telemetry_aggregates"]
 
 @contextmanager
 def connection(dsn: str) -> Iterator[Connection]:
-    """Open a connection with the session's temporary tables.
+    """Open a connection and make its temporary tables.
 
     Raises:
         TemporaryError: the database does not answer, or went away; ``DatabaseUnavailable``.

@@ -1,4 +1,4 @@
-"""The customer side's PostgreSQL: schema, outbox, sealing, idempotency keys; all its SQL.
+"""The customer side's PostgreSQL: schema, outbox, sealing, telemetry, imports; all its SQL.
 
 In: events, requests, receipts, signed documents of a mounted directory, and a connection inside the
 caller's transaction. Out: rows that commit with the work they measure, sealed batches, the state of

@@ -23,7 +23,7 @@ _READ_ROWS: Final = 2000
 
 
 def prepare(conn: Connection) -> None:
-    """Make the session's temporary tables."""
+    """Make the connection's temporary tables."""
     for target in TARGETS.values():
         columns = sql.SQL(", ").join(
             sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(kind))

@@ -59,7 +59,7 @@ def test_rows_come_back_with_their_hashes(
     with psycopg.connect(database, autocommit=True, options="-c timezone=UTC") as connection:
         sqlite_rows.prepare(connection)
 
-        @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+        @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
         @given(rows)
         def check(some: list[Any]) -> None:
             try:
