@@ -45,6 +45,7 @@ class Member:
 
     Attributes:
         created_at: Unix seconds.
+        generation: of the spec that this was read from.
         written: its status says that its Secret was written before.
         version: of the object, as far as we have seen or written it.
         held: the verified token in its Secret; None: there is none.
@@ -63,6 +64,7 @@ class Member:
     growth_packs: tuple[str, ...]
     secret_name: str
     created_at: int
+    generation: int
     written: bool
     version: int
     packed: Packed
@@ -70,6 +72,18 @@ class Member:
     unread: bool = True
     busy: bool = False
     late: tuple[int, ...] = ()
+
+    def become(self, newer: Member) -> None:
+        """Take over what a newer version of the same object says."""
+        self.unread = self.unread or self.secret_name != newer.secret_name
+        for name in _OF_THE_OBJECT:
+            setattr(self, name, getattr(newer, name))
+
+
+_OF_THE_OBJECT: Final = (
+    "camera_id", "device", "mode", "growth_packs", "secret_name", "generation", "written",
+    "version", "packed",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -224,9 +238,15 @@ class Roster:
                 self._keep_secret(live)
             return
         member = self._members.get(where)
-        if member is not None and member.uid == meta["uid"] and member.version <= version_of(live):
+        if member is None or member.uid != meta["uid"] or member.version > version_of(live):
+            return
+        if meta.get("generation") == member.generation and not meta.get("deletionTimestamp"):
             member.version, member.packed = version_of(live), self._pack(live)
             member.written = _written(live)
+            return
+        # Somebody changed it meanwhile, and the event of that comes behind this version.
+        self._take_camera(live, gone=False, matters=False)
+        self.news(member)
 
     # ---- passes ------------------------------------------------------------------------------
 
@@ -271,10 +291,9 @@ class Roster:
             return False
         crew = self.crew(member.namespace, member.tenant)
         if before is not None:
-            same = before.secret_name == member.secret_name
-            member.held, member.unread = before.held, before.unread or not same
-            member.busy, member.late = before.busy, before.late
             self._chosen.pop((member.namespace, before.secret_name), None)
+            before.become(member)
+            member = before
         self._members[where] = member
         if member.secret_name != f"{member.name}{names.CAMERA_LICENSE_SUFFIX}":
             self._chosen[member.namespace, member.secret_name] = member.name
@@ -373,6 +392,7 @@ class Roster:
                 secret_name=spec.get("secretName")
                 or f"{meta['name']}{names.CAMERA_LICENSE_SUFFIX}",
                 created_at=int(datetime.fromisoformat(meta["creationTimestamp"]).timestamp()),
+                generation=meta.get("generation", 0),
                 written=_written(live),
                 version=version_of(live),
                 packed=self._pack(live),

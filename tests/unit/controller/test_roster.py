@@ -151,14 +151,43 @@ def test_what_somebody_else_does_while_we_write_is_news() -> None:
     crew = crew_of(roster)
     member = crew.members["cam-1"]
     crew.news.clear()
-    roster.begin(member)
-    roster.put(secret("cam-1", 2))
-    assert not roster.take("MODIFIED", secret("cam-1", 5), matters=True)
-    roster.end(member, secret("cam-1", 2), None)
-    assert crew.news == {"cam-1"}
+    for change in (secret("cam-1", 5), body("cam-1", 7)):
+        crew.news.clear()
+        roster.begin(member)
+        roster.put(secret("cam-1", 2))
+        assert not roster.take("MODIFIED", change, matters=True)
+        roster.end(member, secret("cam-1", 2), None)
+        assert crew.news == {"cam-1"}
+        assert not crew.members["cam-1"].busy
     roster.take("DELETED", body("cam-1", 6), matters=True)
     roster.news(member)
     assert crew.news == set(), "it is gone"
+
+
+def test_a_change_that_comes_back_with_an_own_write_is_news() -> None:
+    roster = Roster()
+    roster.take(None, body("cam-1", 1), matters=True)
+    crew = crew_of(roster)
+    member = crew.members["cam-1"]
+    crew.news.clear()
+    roster.begin(member)
+    # The API server merged our status into what somebody had moved a moment before.
+    answer = body("cam-1", 5, deviceRef={"name": "dock"})
+    answer["metadata"]["generation"] = 2
+    roster.put(answer)
+    roster.end(member, answer)
+    assert roster.known(body("cam-1", 4)), "the event of that change comes late"
+    assert crew.members["cam-1"].device == "dock"
+    assert crew.news == {"cam-1"}
+
+
+def test_a_camera_that_is_going_as_we_write_is_gone() -> None:
+    roster = Roster()
+    roster.take(None, body("cam-1", 1), matters=True)
+    answer = body("cam-1", 5)
+    answer["metadata"]["deletionTimestamp"] = "2026-11-20T08:00:00Z"
+    roster.put(answer)
+    assert crew_of(roster).members == {}
 
 
 def test_an_older_answer_does_not_take_back_what_a_watch_has_told() -> None:
