@@ -55,6 +55,13 @@ class Documents:
         )
 
     @property
+    def newest_signed_time(self) -> int:
+        """Newest signing time of what is held, Unix seconds; before it nothing can be."""
+        signed = (self.license, self.seats, self.revocations)
+        times = [each.iat for each in signed if each is not None]
+        return max([self.key_set.issued_at if self.key_set else 0, *times])
+
+    @property
     def complete(self) -> bool:
         """Whether a license and the keys to verify it with are held."""
         return self.key_set is not None and self.license is not None

@@ -113,7 +113,8 @@ def tenant_status(view: TenantView) -> TenantStatus:
     generation = tenant.metadata.generation
     mode = decide_mode(
         view.documents.license,
-        now=int(now.timestamp()),
+        # A clock that was turned back gains nothing here either.
+        now=max(int(now.timestamp()), view.documents.newest_signed_time),
         revocations=view.documents.revocations.entries if view.documents.revocations else (),
     )
 

@@ -277,6 +277,13 @@ def phase_of(claims: LicenseClaims, now: int) -> Phase:
     return Phase.RUNNING if now < claims.exp else Phase.OVERTIME
 
 
+def lapses_at(claims: LicenseClaims) -> int:
+    """Return the Unix seconds at which a license is out of force if nothing replaces it."""
+    in_grace = RULES[basis_of(claims)][Phase.OVERTIME].full
+    end = claims.exp + (claims.grace_seconds if in_grace else 0)
+    return end if claims.flags.offline_mode else min(end, confirmed_until(claims))
+
+
 def decide_mode(
     claims: LicenseClaims | None, *, now: int, revocations: Iterable[Revocation] = ()
 ) -> ModeDecision:

@@ -27,8 +27,14 @@ ON CONFLICT (tenant_id, kind) DO UPDATE
 _CLOCK: Final = """
 INSERT INTO system_config AS held (tenant_id, key, value) VALUES (%(tenant)s, 'clock', %(value)s)
 ON CONFLICT (tenant_id, key) DO UPDATE SET value = excluded.value
-    WHERE ((held.value->>'signedTime')::bigint, (held.value->>'runningSeconds')::bigint)
-          < ((excluded.value->>'signedTime')::bigint, (excluded.value->>'runningSeconds')::bigint)
+    WHERE CASE
+        WHEN held.value->>'signedTime' ~ '^[0-9]{1,12}$'
+             AND held.value->>'runningSeconds' ~ '^[0-9]{1,12}$'
+        THEN ((held.value->>'signedTime')::bigint, (held.value->>'runningSeconds')::bigint)
+             < ((excluded.value->>'signedTime')::bigint,
+                (excluded.value->>'runningSeconds')::bigint)
+        ELSE true  -- edited: it says nothing, and must not keep the right one out
+    END
 """
 
 _IDS: Final = """

@@ -8,7 +8,6 @@ from typing import Final
 
 from brinkbyte.catalog import Catalog, unlicensed_entitlements
 from brinkbyte.license.claims import Features, Flags, Grant, Limits
-from brinkbyte.license.confirmation import confirmed_until
 from brinkbyte.license.documents import Snapshot
 from brinkbyte.license.modes import (
     UNLICENSED_DEVICES,
@@ -17,6 +16,7 @@ from brinkbyte.license.modes import (
     LicenseMode,
     ModeDecision,
     decide_mode,
+    lapses_at,
 )
 from brinkbyte.license.seats import Seat, SeatList, merge_grants
 
@@ -259,9 +259,7 @@ class Policy:
                 f"The trial seat of camera {camera_id} has ended. Buy a seat at {UPGRADE_URL}",
                 seat.hardware_id,
             )
-        ends = [claims.exp + claims.grace_seconds]
-        ends += [] if seat.until is None else [seat.until]
-        ends += [] if claims.flags.offline_mode else [confirmed_until(claims)]
+        ends = [lapses_at(claims), *([] if seat.until is None else [seat.until])]
         return CameraDecision(
             camera_id=camera_id,
             allowed=True,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from psycopg.types.json import Jsonb
 
+from brinkbyte.store.licenses import get_config
 from support.instance_api import running_app
 from support.instance_site import Site
 from support.licensing import CUSTOMER, DAY
@@ -38,15 +39,21 @@ async def test_an_edited_clock_neither_stops_a_start_nor_counts_backwards(
         edit = "UPDATE system_config SET value = %s WHERE tenant_id = %s AND key = 'clock'"
         assert api.instance.license.policy().decision.mode == "active"
         await api.instance.license.save_clock()
-        true_wall = api.instance.license._wall
+        true_wall = api.instance.license.clock.wall
     async with running_app(site) as api:
         await write(api, edit, Jsonb(clock), CUSTOMER)
     async with running_app(site) as api:
         service = api.instance.license
         assert service.policy().decision.mode == "active"
         signed = service.snapshot.newest_signed_time
-        service._wall = lambda: true_wall() - 400 * DAY
+        service.clock.wall = lambda: true_wall() - 400 * DAY
         assert service.now() >= signed
+        # The edited row is put right, and keeps nothing else from being kept.
+        await service.save_clock()
+        async with api.instance.pool.connection() as connection:
+            kept = await get_config(connection, CUSTOMER, "clock")
+        assert kept == {"signedTime": signed, "runningSeconds": kept["runningSeconds"]}
+        assert kept["runningSeconds"] >= 0
 
 
 async def test_edited_documents_are_refused_and_those_of_the_directory_count(site: Site) -> None:

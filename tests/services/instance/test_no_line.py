@@ -50,7 +50,7 @@ async def test_a_bundles_documents_are_all_it_needs(site: Site) -> None:
         until = service.snapshot.license
         assert until is not None
         for days, mode in ((1, "grace"), (8, "expired")):
-            service._wall = lambda days=days: float(until.exp + days * DAY)  # type: ignore[misc]
+            service.clock.wall = lambda days=days: float(until.exp + days * DAY)
             found = (await api.http.get("/api/v1/license", headers=SERVICE)).json()
             assert found["mode"] == mode
             assert "import a new bundle" in found["message"]

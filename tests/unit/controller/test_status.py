@@ -22,7 +22,7 @@ from brinkbyte.resources.conditions import TENANT_CONDITIONS, ConditionType
 from brinkbyte.resources.defaults import resolve
 from brinkbyte.resources.state import InstanceState
 from brinkbyte.resources.tenant import Tenant
-from support.licensing import DAY, NOW, license_claims
+from support.licensing import DAY, NOW, license_claims, seats_claims
 from support.plans import IMAGES, tenant
 
 AT = datetime.fromtimestamp(NOW, UTC)
@@ -129,6 +129,13 @@ def test_grace_is_shown_though_the_line_that_would_end_it_is_dead() -> None:
     found = next(each for each in status.conditions if each.type == "LicenseValid")
     assert (found.status, found.reason) == ("True", "InGrace")
     assert UNREACHABLE.message in found.message
+
+
+def test_a_clock_that_was_turned_back_gains_nothing() -> None:
+    over = license_claims(exp=NOW + 10, graceSeconds=0)
+    newer = seats_claims([], iat=NOW + 20, nbf=NOW + 20, exp=NOW + 45 * DAY)
+    shown = words(view(documents=Documents(license=over, seats=newer)))
+    assert shown["LicenseValid"] == ("False", "LicenseExpired")
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,19 @@ def test_a_seat_allows_base_its_packs_and_the_tenants_packs() -> None:
     assert decision.valid_until == NOW + 52 * DAY
 
 
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"trial": {"isActive": True, "endsAt": NOW + 45 * DAY}},
+        {"subscription": {"status": "canceled", "currentPeriodEnd": None}},
+    ],
+)
+def test_what_has_no_grace_ends_with_the_license(over: dict[str, Any]) -> None:
+    held = policy(**over)
+    assert held.camera("cam-1").valid_until == NOW + 45 * DAY
+    assert not policy(now=NOW + 45 * DAY, **over).camera("cam-4").allowed
+
+
 def test_a_trial_seat_ends_on_its_own() -> None:
     assert policy().camera("trial").valid_until == NOW + 10
     ended = policy(now=NOW + 10).camera("trial")
