@@ -140,7 +140,7 @@ def alarm_of(row: Row) -> CloneAlarm:
     first, second = row["first_party"], row["second_party"]
     what = (
         f"This license is in use in two clusters, {first} and {second}: delete one of the two "
-        "Tenants, or enroll it as a customer's of its own"
+        "Tenants, or give one a customer of its own"
         if row["reason"] == TWO_CLUSTERS
         else f"Two copies of this instance's database report usage, epochs {first} and {second}: "
         "stop one of them"
