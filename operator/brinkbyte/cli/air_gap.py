@@ -42,9 +42,10 @@ def request(
     """
     # Tokens are proven on machines without a cluster: its client is loaded where it is needed.
     from brinkbyte.cli import site  # noqa: PLC0415
+    from brinkbyte.controller.kubeconfig import current_namespace  # noqa: PLC0415
 
     async def run() -> tuple[str, int, int]:
-        where = namespace or site.current_namespace(kubeconfig)
+        where = namespace or current_namespace(kubeconfig)
         async with site.open_cluster(kubeconfig) as cluster:
             text, found = await site.site_request(cluster, where, tenant)
         return text, len(found.inventory.devices), len(found.inventory.cameras)
@@ -83,10 +84,11 @@ def import_bundle(
     usage.
     """
     from brinkbyte.cli import site  # noqa: PLC0415
+    from brinkbyte.controller.kubeconfig import current_namespace  # noqa: PLC0415
 
     async def run(text: str) -> Import:
         roots = load_release_roots().keys
-        where = namespace or site.current_namespace(kubeconfig)
+        where = namespace or current_namespace(kubeconfig)
         async with site.open_cluster(kubeconfig) as cluster:
             planned = await site.plan_import(cluster, text, roots, namespace=where, tenant=tenant)
             if not dry_run and not planned.same:

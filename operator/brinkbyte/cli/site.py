@@ -14,9 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-from kubernetes.aio import config
+from typing import Any
 
 from brinkbyte.controller.cluster import Cluster, Object
 from brinkbyte.controller.connection import load_connection
@@ -35,22 +33,9 @@ from brinkbyte.resources.bundles import (
 )
 from brinkbyte.resources.tenant import Tenant
 
-_loader: Any = config  # the loaders have no types
-_DEFAULT_NAMESPACE: Final = "default"
-
 
 class SiteError(PermanentError):
     """The cluster is not as the command needs it; ``reason`` says why."""
-
-
-def current_namespace(kubeconfig: Path | None) -> str:
-    """Return the namespace of the kubeconfig's context, as kubectl does."""
-    try:
-        file = str(kubeconfig) if kubeconfig is not None else None
-        _, context = _loader.list_kube_config_contexts(config_file=file)
-    except (config.ConfigException, OSError):
-        return _DEFAULT_NAMESPACE
-    return str(context.get("context", {}).get("namespace") or _DEFAULT_NAMESPACE)
 
 
 @asynccontextmanager

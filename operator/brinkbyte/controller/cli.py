@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from brinkbyte.controller.app import Operator
 from brinkbyte.controller.cluster import Cluster
-from brinkbyte.controller.connection import load_connection
+from brinkbyte.controller.connection import in_pod, load_connection
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.settings import OperatorSettings
 from brinkbyte.kit.logging import configure_logging
@@ -67,6 +67,11 @@ def run(
     )
     configure_logging(level=settings.log_level)
     roots = load_release_roots()
+
+    if settings.kubeconfig is None and in_pod():
+        # kopf loads the official client where it can, for helpers that we do not use.
+        sys.modules.setdefault("kubernetes", None)  # type: ignore[arg-type]
+    from brinkbyte.controller.app import Operator  # noqa: PLC0415
 
     async def serve() -> None:
         connection = await load_connection(settings.kubeconfig)

@@ -21,9 +21,16 @@ from kubernetes.aio.client import Configuration
 
 from brinkbyte.controller.app import CHILD_KINDS, SELECTOR, configure
 from brinkbyte.controller.cluster import Cluster, ClusterRefusedError, ClusterUnreachableError
-from brinkbyte.controller.connection import Connection, ConnectionConfigError, load_connection
+from brinkbyte.controller.connection import (
+    Connection,
+    ConnectionConfigError,
+    ServiceAccount,
+    load_connection,
+)
+from brinkbyte.controller.kubeconfig import KubeconfigCredentials
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.kit.errors import TemporaryError
+from support.billing import make_certificate
 
 OBJECT: dict[str, Any] = {
     "apiVersion": "v1",
@@ -72,7 +79,9 @@ async def wire() -> AsyncIterator[Wire]:
     async with TestServer(app) as server:
         url = f"http://127.0.0.1:{server.port}"
         cluster = Cluster(
-            Connection(url, ssl.create_default_context(), configuration), metrics, sleep=sleep
+            Connection(url, ssl.create_default_context(), KubeconfigCredentials(configuration)),
+            metrics,
+            sleep=sleep,
         )
         made = Wire(cluster, metrics, waits=waits)
         yield made
@@ -205,6 +214,36 @@ async def test_without_a_cluster_the_error_says_what_to_give(tmp_path: Path) -> 
     with pytest.raises(ConnectionConfigError) as caught:
         await load_connection(tmp_path / "missing")
     assert "--kubeconfig" in caught.value.message
+
+
+async def test_a_pod_uses_its_service_account_and_reads_a_rotated_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    with pytest.raises(ConnectionConfigError, match="--kubeconfig"):
+        await load_connection(account=tmp_path)
+    (tmp_path / "token").write_text("first\n")
+    with pytest.raises(ConnectionConfigError, match=r"ca\.crt"):
+        await load_connection(account=tmp_path)
+    make_certificate(tmp_path / "ca.crt", tmp_path / "ca.key")
+    connection = await load_connection(account=tmp_path)
+    assert connection.server == "https://[fd00::1]:443"
+    assert await connection.headers() == {"Authorization": "Bearer first"}
+    info = await connection.kopf_info()
+    assert (info.scheme, info.token, info.ca_path) == (
+        "Bearer", "first", str(tmp_path / "ca.crt"),
+    )  # fmt: skip
+    now = [0.0]
+    account = ServiceAccount(tmp_path, clock=lambda: now[0])
+    assert await account.authorization() == "Bearer first"
+    (tmp_path / "token").write_text("second")
+    assert await account.authorization() == "Bearer first"
+    now[0] = 61.0
+    assert await account.authorization() == "Bearer second"
+    (tmp_path / "token").unlink()
+    now[0] = 200.0
+    assert await account.authorization() == "Bearer second", "what was read goes on"
 
 
 def test_kopf_is_told_to_write_nothing_and_to_select_on_the_server() -> None:
