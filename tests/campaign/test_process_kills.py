@@ -25,8 +25,8 @@ from support.postgres import PostgresServer
 SOURCE = Path(__file__).resolve().parents[2] / "operator" / "brinkbyte"
 KILLS = 170 if soaking() else 30
 # Points with a campaign or a test of their own: the operator's, Triton's, the migrations', the
-# guards', the import's.
-ELSEWHERE = {
+# guards', the bundles', the import's.
+ELSEWHERE = {"bundle.before_commit"} | {
     f"{what}.{when}"
     for what in ("infer", "migrate", "guards")
     for when in ("before_commit", "committed")
