@@ -66,7 +66,7 @@ check-generated: $(STAMP) ## fail when a generated file is stale
 
 .PHONY: unit
 unit: $(STAMP) ## the fast part: no network, no services, under a minute
-	$(PYTEST) tests/unit
+	$(PYTEST) -n 2 tests/unit
 
 .PHONY: debian-packages
 debian-packages: ## PostgreSQL, Redis: what the service tests run

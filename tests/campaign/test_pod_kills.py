@@ -93,6 +93,7 @@ def test_the_plan_has_every_component_and_is_the_seeds() -> None:
 @pytest.mark.cluster
 @pytest.mark.soak
 @pytest.mark.timeout(2400)
+@pytest.mark.skipif(not soaking(), reason="takes minutes: make soak")
 def test_pods_deleted_while_traffic_runs(stacked: KubernetesCluster, tmp_path: Path) -> None:
     seed = campaign_seed()
     tally = Tally("pod-kills", seed)

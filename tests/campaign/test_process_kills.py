@@ -23,7 +23,7 @@ from support.campaign_traffic import Traffic
 from support.postgres import PostgresServer
 
 SOURCE = Path(__file__).resolve().parents[2] / "operator" / "brinkbyte"
-KILLS = 170 if soaking() else 30
+KILLS = 170 if soaking() else 24
 # Points with a campaign or a test of their own: the operator's, Triton's, the migrations', the
 # guards', the bundles', the import's.
 ELSEWHERE = {"bundle.before_commit"} | {
@@ -78,7 +78,7 @@ def test_every_named_point_is_in_the_campaign() -> None:
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize("kills", [30, 170])
+@pytest.mark.parametrize("kills", [24, 170])
 def test_a_plan_has_every_point_and_is_the_seeds(kills: int) -> None:
     for number in range(50):
         plan = plan_kills(number, kills)

@@ -12,6 +12,7 @@ import pytest
 
 from brinkbyte.resources.names import CAMERA_TOKEN_KEY
 from support.billing import DEFAULT_TERMS, new_billing_api, remove_billing_api
+from support.campaign_plan import some
 from support.cluster import KubernetesCluster, eventually
 from support.operator import OperatorProcess
 from support.postgres import PostgresServer
@@ -291,7 +292,8 @@ POINTS = [
 ]
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.soak
+@pytest.mark.parametrize("point", some(POINTS, 3))
 def test_killed_at_any_point_a_restart_finishes(bare: Site, customer: str, point: str) -> None:
     bare.operator.stop()
     bare.enroll(bare.billing.enrollment_token(customer, replace=True))

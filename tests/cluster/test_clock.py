@@ -22,6 +22,7 @@ import pytest
 from brinkbyte.resources import names
 from stack.forward import PortForward
 from support.billing import DEFAULT_TERMS, remove_billing_api
+from support.campaign_plan import soaking
 from support.cluster import KubernetesCluster, eventually
 from support.faketime import CLOCK_KEY, Clock, image_with_clock, load_image
 from support.operator import OperatorProcess, release_with
@@ -202,6 +203,7 @@ def clocked(
 VALID: Final = ("LicenseValid", "DevelopmentTrustRoot", "BillingUnreachable")
 
 
+@pytest.mark.soak
 def test_two_months_without_the_line_show_every_mode_and_delete_nothing(clocked: Clocked) -> None:
     site, billing = clocked.site, clocked.site.billing
     clocked.shows("active", "True", *VALID)
@@ -228,7 +230,9 @@ def test_two_months_without_the_line_show_every_mode_and_delete_nothing(clocked:
         clocked.shows(mode, status, *reasons)
 
     after = clocked.rows()
-    assert {table: after[table] for table in before if after[table] < before[table]} == {}
+    # Partitions of empty days may go.
+    lost = {table for table, count in before.items() if after.get(table, 0) < count}
+    assert lost == set()
     assert after["telemetry_events"] == 50
     assert site.cluster.ready("tenant", NAMESPACE, "acme")
 
@@ -238,6 +242,8 @@ def test_two_months_without_the_line_show_every_mode_and_delete_nothing(clocked:
     answer = clocked.license()
     assert answer is not None
     assert answer["usage"]["devices"]["max"] == 50
+    if not soaking():
+        return
 
     billing.set_terms(CUSTOMER, DEFAULT_TERMS, status="trialing", trial_days=90)
     clocked.restart()

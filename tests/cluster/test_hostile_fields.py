@@ -25,7 +25,7 @@ from brinkbyte.resources import names
 from stack.customer import run_reporter
 from stack.forward import PortForward
 from support.billing import CUSTOMER, DEFAULT_TERMS
-from support.campaign_plan import soaking
+from support.campaign_plan import soaking, some
 from support.cluster import eventually
 from support.hostile_fields import Admin, Field, fields, mutations, secret_patch
 
@@ -214,7 +214,8 @@ def others(site: Site, attacked: Attacked) -> Iterator[dict[str, dict[str, bytes
     other.camera("entry", "gate", growthPacks=["retail"])
     other.wait_ready("cameralicense", "entry", seconds=60)
     yield attacked.admin.secrets(OTHER)
-    site.cluster.kubectl("delete", "namespace", OTHER, "--wait=false")
+    # Other tests count what an operator with nothing to do writes.
+    site.cluster.kubectl("delete", "namespace", OTHER, "--timeout=120s")
 
 
 def while_nobody_repairs(
@@ -249,7 +250,7 @@ def test_no_key_of_any_secret_gains_anything(
     held = attacked.admin.secrets()
     assert {"acme" + names.LICENSE_SUFFIX, "acme" + names.IDENTITY_SUFFIX} <= set(held)
     while_nobody_repairs(attacked, held, others)
-    ways = list(mutations({"a": b"b"}, {}))
+    ways = some(mutations({"a": b"b"}, {}), 3)
     for way in ways:
         for name, data in held.items():
             values = mutations(data, others.get(name, {}))[way]

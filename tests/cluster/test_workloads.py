@@ -65,7 +65,7 @@ def kill(site: Site, component: str) -> None:
         "--grace-period=0", "--force",
     )  # fmt: skip
     eventually(
-        f"another {component} pod", lambda: pod_uid(site, selector) not in ("", before), seconds=60
+        f"another {component} pod", lambda: pod_uid(site, selector) not in ("", before), seconds=120
     )
     site.cluster.kubectl(
         "wait", "pods", "--namespace", site.namespace, "--selector", selector,

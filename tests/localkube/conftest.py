@@ -1,8 +1,10 @@
 """Clusters of a state folder of the tests' own, so that no other cluster is touched."""
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -12,11 +14,13 @@ sys.path.insert(0, str(ROOT / "hack" / "localkube"))
 
 
 @pytest.fixture(scope="session")
-def tool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tool]:
-    tool = Tool(tmp_path_factory.mktemp("localkube") / "state")
-    tool.run("build", timeout=900)
-    yield tool
-    tool.run("clean", "--all-clusters")
+def tool() -> Iterator[Tool]:
+    # The name of a kubelet's socket may have 107 characters: pytest's own folders are too deep.
+    with tempfile.TemporaryDirectory(prefix="localkube-") as folder:
+        tool = Tool(Path(folder) / "state")
+        tool.run("build", timeout=900)
+        yield tool
+        tool.run("clean", "--all-clusters")
 
 
 @pytest.fixture(scope="session")

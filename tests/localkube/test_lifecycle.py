@@ -17,6 +17,7 @@ from localkube_.paths import Paths
 from pytest_kind import KindCluster
 
 from localkube.tooling import IMAGE, Cluster, Tool
+from support.campaign_plan import some
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -113,7 +114,8 @@ def check_all_gone(tool: Tool, cluster: Cluster, state: dict[str, Any], namespac
     assert "gone" not in tool.kubeconfig("gone").read_text()
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.soak
+@pytest.mark.parametrize("stage", some(STAGES, 2))
 def test_killed_half_way_and_created_again(tool: Tool, stage: str) -> None:
     folder = tool.state / "clusters" / "half"
     creation = tool.start(

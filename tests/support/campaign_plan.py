@@ -14,10 +14,12 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+T = TypeVar("T")
 RESULTS: Final = Path(__file__).resolve().parents[2] / "build" / "campaign"
 
 OPENED: Final = "epoch.opened"
@@ -76,6 +78,14 @@ class Plan:
 def soaking() -> bool:
     """Tell whether the tests run at full size."""
     return os.environ.get("BRINKBYTE_SOAK", "") not in {"", "0"}
+
+
+def some(listed: Iterable[T], count: int) -> list[T]:
+    """Return so many of what takes long, spread over the list; all of it at full size."""
+    whole = list(listed)
+    if soaking() or count >= len(whole):
+        return whole
+    return [whole[round(number * (len(whole) - 1) / max(1, count - 1))] for number in range(count)]
 
 
 def campaign_seed() -> int:

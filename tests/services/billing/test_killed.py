@@ -20,6 +20,7 @@ from support.billing import (
     new_billing_api,
     remove_billing_api,
 )
+from support.campaign_plan import some
 from support.postgres import PostgresServer, running_postgres
 
 
@@ -68,8 +69,10 @@ async def test_enrollment_is_finished_by_its_retry(api: BillingApi, site: Site, 
     assert (await site.tokens()).status_code == 200
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
-    "point", ["issue.signed:1", "issue.signed:2", "inventory.before_commit", "inventory.committed"]
+    "point",
+    some(["issue.signed:1", "issue.signed:2", "inventory.before_commit", "inventory.committed"], 2),
 )
 async def test_inventory_is_finished_by_its_retry(api: BillingApi, site: Site, point: str) -> None:
     api.start()
@@ -84,8 +87,10 @@ async def test_inventory_is_finished_by_its_retry(api: BillingApi, site: Site, p
     assert [c["seat"] for c in again["cameras"]] == [c["seat"] for c in answer["cameras"]]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
-    "point", ["ingest.copied", "issue.signed", "ingest.before_commit", "ingest.committed"]
+    "point",
+    some(["ingest.copied", "issue.signed", "ingest.before_commit", "ingest.committed"], 2),
 )
 async def test_batch_is_in_the_ledger_once_after_its_retry(
     api: BillingApi, site: Site, point: str

@@ -27,6 +27,7 @@ from brinkbyte.license.keys import SigningKey
 from brinkbyte.reporter import delivery
 from brinkbyte.reporter.run import Result, run_report
 from brinkbyte.store import epochs, receipts, sealing
+from support.campaign_plan import soaking
 from support.licensing import INSTANCE, vendor
 from support.metering_ledger import Ledger, LedgerServer
 from support.metering_site import Site, insert, usage_event, vendor_trust
@@ -204,12 +205,13 @@ class Histories(RuleBasedStateMachine):
         shutil.rmtree(self.root)
 
 
+@pytest.mark.soak
 def test_any_history_ends_with_the_outbox_in_the_ledger(environment: Environment) -> None:
     Histories.environment = environment
     run_state_machine_as_test(
         Histories,
         settings=settings(
-            max_examples=25,
+            max_examples=200 if soaking() else 15,
             stateful_step_count=25,
             deadline=None,
             print_blob=True,

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from brinkbyte.cli import air_gap, site
 from brinkbyte.cli.main import build_app
+from brinkbyte.controller.kubeconfig import current_namespace
 from brinkbyte.resources import bundles, names
 from support.bundles import bundle_text, content, request_text
 from support.licensing import CUSTOMER, NOW, vendor
@@ -215,5 +216,5 @@ def test_the_namespace_is_the_contexts(tmp_path: Path) -> None:
             }
         )
     )
-    assert site.current_namespace(config) == "shop"
-    assert site.current_namespace(tmp_path / "none") == "default"
+    assert current_namespace(config) == "shop"
+    assert current_namespace(tmp_path / "none") == "default"
