@@ -250,6 +250,7 @@ class Cluster:
             the object as it is now; None: it is gone.
         """
         kind, meta = live["kind"], live["metadata"]
+        path = KINDS[kind].path(meta["namespace"], meta["name"], "status")
         body = {
             "apiVersion": live["apiVersion"],
             "kind": kind,
@@ -261,10 +262,10 @@ class Cluster:
             "status": status,
         }
         try:
-            return await self._request(
+            written = await self._request(
                 "APPLY",
                 f"{kind}/status",
-                KINDS[kind].path(meta["namespace"], meta["name"], "status"),
+                path,
                 query={"fieldManager": FIELD_MANAGER, "force": "true"},
                 body=body,
             )
@@ -272,6 +273,29 @@ class Cluster:
             if error.details.get("status") not in {404, 409}:
                 raise
             return None  # gone, or another object of the same name by now: nothing to tell
+        if written.get("status", status) == status:
+            return written
+        return await self._replace_status(kind, path, written, status)
+
+    async def _replace_status(
+        self, kind: str, path: str, written: Object, status: Object
+    ) -> Object | None:
+        """Take out of a status what somebody else has put in, which an apply leaves there."""
+        version = written["metadata"]["resourceVersion"]
+        try:
+            return await self._request(
+                "PATCH",
+                f"{kind}/status",
+                path,
+                query={"fieldManager": FIELD_MANAGER},
+                body=[
+                    {"op": "test", "path": "/metadata/resourceVersion", "value": version},
+                    {"op": "replace", "path": "/status", "value": status},
+                ],
+                content_type="application/json-patch+json",
+            )
+        except ClusterRefusedError:
+            return written  # it has changed again: so it comes again
 
     async def patch(
         self, kind: str, namespace: str, name: str, body: Object, *, missing_ok: bool = True

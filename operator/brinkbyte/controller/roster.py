@@ -291,6 +291,8 @@ class Roster:
             return False
         crew = self.crew(member.namespace, member.tenant)
         if before is not None:
+            # What is no echo of ours and changes a status is somebody's edit.
+            matters = matters or unpack(before.packed).get("status") != live.get("status")
             self._chosen.pop((member.namespace, before.secret_name), None)
             before.become(member)
             member = before

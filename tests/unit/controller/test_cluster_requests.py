@@ -167,6 +167,21 @@ async def test_what_is_gone_is_no_error(wire: Wire) -> None:
     await wire.cluster.apply_status({**OBJECT, "kind": "Tenant"}, {})
 
 
+async def test_what_others_put_into_a_status_is_taken_out(wire: Wire) -> None:
+    tenant = {**OBJECT, "kind": "Tenant"}
+    with_more = {**tenant, "status": {"a": 1, "theirs": 2}}
+    with_more["metadata"] = {**OBJECT["metadata"], "resourceVersion": "7"}
+    clean = {**with_more, "status": {"a": 1}}
+    wire.answers = [web.json_response(with_more), web.json_response(clean)]
+    assert await wire.cluster.apply_status(tenant, {"a": 1}) == clean
+    assert wire.seen[1].headers["Content-Type"] == "application/json-patch+json"
+    wire.answers = [web.json_response(with_more), refused(422)]
+    assert await wire.cluster.apply_status(tenant, {"a": 1}) == with_more
+    wire.answers = [web.json_response(clean)]
+    await wire.cluster.apply_status(tenant, {"a": 1})
+    assert len(wire.seen) == 5
+
+
 async def test_a_404_of_somebody_in_between_does_not_mean_gone(wire: Wire) -> None:
     wire.answers = [web.Response(status=404, text="no such route")]
     with pytest.raises(ClusterRefusedError):

@@ -67,6 +67,17 @@ def test_a_camera_that_came_changed_or_went_is_news() -> None:
     assert crew.gone == {body("cam-1", 1)["spec"]["cameraId"]}
 
 
+def test_a_status_that_somebody_edits_is_news() -> None:
+    roster = Roster()
+    roster.take(None, body("cam-1", 1), matters=True)
+    crew = crew_of(roster)
+    crew.news.clear()
+    edited = body("cam-1", 2)
+    edited["status"] = {"seat": "mine"}
+    assert roster.take("MODIFIED", edited, matters=False)
+    assert crew.news == {"cam-1"}
+
+
 def test_a_camera_that_is_going_is_gone() -> None:
     roster = Roster()
     roster.take(None, body("cam-1", 1), matters=True)
