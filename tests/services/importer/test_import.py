@@ -317,7 +317,6 @@ async def test_retention_takes_imported_days_by_its_rules(here: Here) -> None:
         )
     assert len(gone) == 6
     again = here.run()
-    assert "past their retention" in " ".join(again.output.split())
     assert again.code == 3, again.output
     assert here.report["tables"]["telemetry_events"]["goneSince"] > 400
     done = here.run("--rollback")
