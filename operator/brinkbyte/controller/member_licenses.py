@@ -92,7 +92,7 @@ async def obtain_licenses(
             monotonic=ctx.monotonic(),
             jitter=random.random(),  # noqa: S311 - spreads load
         )
-        run.crew.gone -= run.crew.gone if sent.base_revision is None else set(sent.removed_cameras)
+        run.crew.told(sent)
         merged = merge_documents(
             documents, answer, ctx.roots.keys, instance=identity.instance_id, now=ctx.now
         )

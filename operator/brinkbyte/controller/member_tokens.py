@@ -88,18 +88,8 @@ def _verify(
         return None
     if claims.camera_id != member.camera_id or claims.cnf.jkt != identity.key.kid:
         return None
-    member.held = _held(claims)
+    member.held = HeldToken.of(claims)
     return claims
-
-
-def _held(claims: CameraClaims) -> HeldToken:
-    return HeldToken(
-        claims.camera_id,
-        claims.hardware_id,
-        claims.mode,
-        claims.growth_packs,
-        claims.camera_sequence,
-    )
 
 
 def take_token(
@@ -178,7 +168,7 @@ async def write_secret(
         return None
     run.roster.put(written)
     camera.secret = written
-    camera.member.held = _held(camera.claims) if camera.claims else None
+    camera.member.held = HeldToken.of(camera.claims) if camera.claims else None
     camera.member.unread = False
     failpoint("issue.secret_written")
     await _remove_former_secrets(ctx, run, camera)

@@ -16,10 +16,11 @@ import zlib
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
 from brinkbyte.controller.cluster import Object
-from brinkbyte.license.claims import CameraMode
+from brinkbyte.license.claims import CameraClaims, CameraMode
+from brinkbyte.license.wire import InventoryRequest
 from brinkbyte.resources import names
 
 Packed: TypeAlias = tuple[bytes, bytes]
@@ -37,6 +38,17 @@ class HeldToken:
     mode: CameraMode
     growth_packs: tuple[str, ...]
     camera_sequence: int
+
+    @classmethod
+    def of(cls, claims: CameraClaims) -> Self:
+        """Return what is kept of verified claims."""
+        return cls(
+            claims.camera_id,
+            claims.hardware_id,
+            claims.mode,
+            claims.growth_packs,
+            claims.camera_sequence,
+        )
 
 
 @dataclass(slots=True)
@@ -122,6 +134,16 @@ class Crew:
             self.news.update(before)
         self.members[member.name] = member
 
+    def told(self, sent: InventoryRequest) -> None:
+        """Note that the billing API has taken in an inventory of a while ago.
+
+        What has gone since, and stands in it, it has yet to hear of.
+        """
+        if sent.base_revision is None:
+            self.gone.intersection_update(each.camera_id for each in sent.cameras)
+        else:
+            self.gone.difference_update(sent.removed_cameras)
+
     def remove(self, member: Member) -> None:
         """Take somebody out; others of the same id have news."""
         if self.members.pop(member.name, None) is None:
@@ -191,9 +213,7 @@ class Roster:
     def known(self, live: Mapping[str, Any]) -> bool:
         """Tell whether an object is here in this or a later version."""
         meta = live["metadata"]
-        table: Mapping[tuple[str, str], Member | _Kept]
-        table = self._secrets if live["kind"] == "Secret" else self._members
-        kept = table.get((meta["namespace"], meta["name"]))
+        kept = self._of_kind(live["kind"]).get((meta["namespace"], meta["name"]))
         return kept is not None and kept.uid == meta["uid"] and kept.version >= version_of(live)
 
     def take(self, kind: str | None, live: Mapping[str, Any], *, matters: bool) -> bool:
@@ -214,11 +234,9 @@ class Roster:
 
     def lost(self, kind: str, namespace: str | None, uids: Set[str]) -> list[Object]:
         """Return what is here and not among the objects of a complete list."""
-        table: Mapping[tuple[str, str], Member | _Kept]
-        table = self._secrets if kind == "Secret" else self._members
         return [
             unpack(kept.packed)
-            for (where, _), kept in table.items()
+            for (where, _), kept in self._of_kind(kind).items()
             if namespace in {None, where} and kept.uid not in uids
         ]
 
@@ -274,6 +292,9 @@ class Roster:
             crew.news.add(member.name)
 
     # ---- inside ------------------------------------------------------------------------------
+
+    def _of_kind(self, kind: str) -> Mapping[tuple[str, str], Member | _Kept]:
+        return self._secrets if kind == "Secret" else self._members
 
     def _take_camera(self, live: Mapping[str, Any], *, gone: bool, matters: bool) -> bool:
         meta = live["metadata"]

@@ -57,13 +57,7 @@ def judged(
     run = a_pass(at, there.values(), (each.live for each in cameras))
     for each in cameras:
         if each.claims is not None:
-            run.crew.members["entry"].held = HeldToken(
-                each.claims.camera_id,
-                each.claims.hardware_id,
-                each.claims.mode,
-                each.claims.growth_packs,
-                each.claims.camera_sequence,
-            )
+            run.crew.members["entry"].held = HeldToken.of(each.claims)
     seats = seats_claims([Seat("cam-1", "hw-1", CLAIMS.mode, ("retail",))])
     judge(run, known, Documents(seats=seats), made, verified=lambda _token: CLAIMS)
     return known

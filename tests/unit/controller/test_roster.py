@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brinkbyte.controller.children import secrets
+from brinkbyte.controller.inventory import inventory_camera
 from brinkbyte.controller.roster import Crew, Roster, pack, unpack
+from brinkbyte.license.wire import InventoryRequest
 from brinkbyte.resources import names
 from support.plans import camera, camera_body
 
@@ -199,6 +201,22 @@ def test_a_camera_that_is_going_as_we_write_is_gone() -> None:
     answer["metadata"]["deletionTimestamp"] = "2026-11-20T08:00:00Z"
     roster.put(answer)
     assert crew_of(roster).members == {}
+
+
+def test_what_went_while_an_inventory_was_on_its_way_is_told_next() -> None:
+    roster = Roster()
+    for number in (1, 2):
+        roster.take(None, body(f"cam-{number}", number, cameraId=f"id-{number}"), matters=True)
+    crew = crew_of(roster)
+    sent = InventoryRequest(
+        cameras=tuple(inventory_camera(each, "hw-1", 0) for each in crew.members.values())
+    )
+    crew.gone.add("id-of-before")
+    roster.take("DELETED", body("cam-2", 3, cameraId="id-2"), matters=True)
+    crew.told(sent)
+    assert crew.gone == {"id-2"}, "the complete set of before still names it"
+    crew.told(InventoryRequest(base_revision=1, removed_cameras=("id-2",)))
+    assert crew.gone == set()
 
 
 def test_an_older_answer_does_not_take_back_what_a_watch_has_told() -> None:
