@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from brinkbyte.kit.canonical import sha256_hex
 from brinkbyte.kit.errors import PermanentError
-from brinkbyte.kit.model import OpenWireModel
+from brinkbyte.kit.model import OpenWireModel, first_problem
 from brinkbyte.license.claims import (
     BundleClaims,
     CameraClaims,
@@ -146,10 +146,7 @@ def read_bundle(
     try:
         content = BundleContent.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _malformed(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}; a newer release may read it"
-        ) from None
+        raise _malformed(f"{first_problem(error)}; a newer release may read it") from None
     return Bundle(claims, content, key_set, key_set_text, _documents(content, claims, key_set, now))
 
 

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from brinkbyte.kit.canonical import canonical_json, sha256_hex
 from brinkbyte.kit.errors import PermanentError
+from brinkbyte.kit.model import first_problem
 from brinkbyte.license.claims import Identifier, SignedPart, TokenKind, UnixTime
 from brinkbyte.license.keys import PublicJwk, SigningKey
 from brinkbyte.license.packing import pack, unpack
@@ -136,10 +137,7 @@ def read_request(document: str | bytes, *, now: int) -> SiteRequest:
     try:
         inventory = InventoryRequest.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _malformed(
-            f"its inventory: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
+        raise _malformed(f"its inventory: {first_problem(error)}") from None
     if inventory.base_revision is not None:
         raise _malformed("its inventory is not a complete one")
     return SiteRequest(claims, public_key, inventory)

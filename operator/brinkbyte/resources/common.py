@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError
 
 from brinkbyte.kit.errors import InvalidInputError
-from brinkbyte.kit.model import WireModel
+from brinkbyte.kit.model import WireModel, first_problem
 from brinkbyte.license.wire import Use
 from brinkbyte.resources.names import API_VERSION, MAX_NAME_LENGTH
 
@@ -197,10 +197,8 @@ class Resource(ResourceModel):
             if body.get("status"):
                 # A status is ours to write anew: it is no reason to give up on the object.
                 return cls.parse({**body, "status": {}})
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
             raise InvalidInputError(
-                f"{field}: {first['msg']}. Correct the field and apply the manifest again",
+                f"{first_problem(error)}. Correct the field and apply the manifest again",
                 reason="InvalidSpec",
             ) from None
 
