@@ -9,12 +9,12 @@ import psycopg
 import pytest
 
 from brinkbyte.guards import Guards, GuardSettings, open_guards
-from brinkbyte.store import migrate
+from support.customer_database import database, migrated_template
 from support.instance_site import Site
 from support.licensing import CUSTOMER, vendor
-from support.postgres import PostgresServer, postgres_database, postgres_server
+from support.postgres import postgres_database, postgres_server
 
-__all__ = ["postgres_database", "postgres_server"]
+__all__ = ["database", "migrated_template", "postgres_database", "postgres_server"]
 
 SEATS, TOKENS = "platform.user_seats", "platform.llm_tokens"
 FREE: dict[str, Any] = {
@@ -22,21 +22,6 @@ FREE: dict[str, Any] = {
     "quotas": {SEATS: 3, TOKENS: 10, "vision.llm_tokens": 100},
 }
 Opened: TypeAlias = Callable[..., AbstractAsyncContextManager[Guards]]
-
-
-@pytest.fixture(scope="session")
-def migrated_template(postgres_server: PostgresServer) -> str:
-    name = postgres_server.create_database(prefix="template")
-    migrate(postgres_server.dsn(name))
-    return name
-
-
-@pytest.fixture
-def database(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """DSN of a migrated customer-side database."""
-    name = postgres_server.create_database(template=migrated_template)
-    yield postgres_server.dsn(name)
-    postgres_server.drop_database(name)
 
 
 @pytest.fixture

@@ -5,26 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from brinkbyte.store import migrate
+from support.customer_database import database, migrated_template
 from support.importing import Importer
 from support.postgres import PostgresServer, postgres_database, postgres_server
 
-__all__ = ["postgres_database", "postgres_server"]
-
-
-@pytest.fixture(scope="session")
-def migrated_template(postgres_server: PostgresServer) -> str:
-    name = postgres_server.create_database(prefix="template")
-    migrate(postgres_server.dsn(name))
-    return name
-
-
-@pytest.fixture
-def database(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """DSN of a migrated customer-side database."""
-    name = postgres_server.create_database(template=migrated_template)
-    yield postgres_server.dsn(name)
-    postgres_server.drop_database(name)
+__all__ = ["database", "migrated_template", "postgres_database", "postgres_server"]
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from brinkbyte.license.claims import CameraMode, Flags, TokenKind
 from brinkbyte.license.seats import Seat
 from services.instance.test_inference import SMALL, frame
 from services.instance.test_telemetry import batch
-from services.instance.test_tiers import billing_api, connected, enrolled
-from support.billing import BillingApi
+from support.billing import BillingApi, billing_api
 from support.instance_api import SERVICE, Api, device, eventually, running_app
+from support.instance_enrolled import connected, enrolled
 from support.instance_site import Site, signed, times
 from support.licensing import CUSTOMER, license_claims
 from support.triton import TritonServer, running_triton, write_few_models

@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from brinkbyte.client import BillingClient
 from brinkbyte.instance.background import Background
 from brinkbyte.license.claims import CameraMode, TokenKind
 from brinkbyte.license.keys import load_roots
 from brinkbyte.license.wire import InventoryCamera, InventoryDevice, InventoryRequest
 from support.billing import BillingApi, billing_api
 from support.instance_api import OPERATOR, SERVICE, Api, eventually, running_app
-from support.instance_site import Site, volume
-from support.licensing import CUSTOMER, vendor
-from support.metering_real import enroll
+from support.instance_enrolled import client_of, connected, enrolled
+from support.instance_site import Site
+from support.licensing import CUSTOMER
 
-__all__ = ["billing_api"]
+__all__ = ["billing_api", "connected", "enrolled"]
 pytestmark = pytest.mark.services
-
-
-@pytest.fixture
-def enrolled(site: Site, billing_api: BillingApi) -> Site:
-    """A site that is enrolled; its documents come from the billing API alone."""
-    enrollment = asyncio.run(enroll(billing_api, CUSTOMER, vendor().instance_key))
-    volume(
-        site.root / "identity",
-        {
-            "instance-id": enrollment.instance_id,
-            "credential": enrollment.credential,
-            "private-key.pem": vendor().instance_key.to_pem().decode(),
-            "billing-url": billing_api.url,
-            "cluster-fingerprint": "cluster-1",
-        },
-    )
-    return site
-
-
-@pytest.fixture
-async def connected(enrolled: Site, billing_api: BillingApi) -> AsyncIterator[Api]:
-    async with running_app(enrolled, roots=load_roots(billing_api.roots.read_text())) as api:
-        yield api
-
-
-def client_of(site: Site, billing: BillingApi) -> BillingClient:
-    secret = (site.root / "identity" / "credential").read_text()
-    return BillingClient(billing.url, lambda: secret)
 
 
 def camera_inventory(cluster: str) -> InventoryRequest:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from brinkbyte.client import BillingClient
 from brinkbyte.instance.background import Background
 from brinkbyte.license.claims import CameraMode, TokenKind
 from brinkbyte.license.clock import ClockState
@@ -19,13 +17,13 @@ from brinkbyte.license.seats import Seat
 from brinkbyte.license.wire import InventoryCamera, InventoryDevice, InventoryRequest
 from support.billing import BillingApi, billing_api
 from support.instance_api import SERVICE, Api, device, eventually, running_app
-from support.instance_site import Site, volume
-from support.licensing import CUSTOMER, DAY, vendor
-from support.metering_real import enroll
+from support.instance_enrolled import client_of, connected, enrolled
+from support.instance_site import Site
+from support.licensing import CUSTOMER, DAY
 from support.postgres import PostgresServer
 from support.redis import RedisServer
 
-__all__ = ["billing_api"]
+__all__ = ["billing_api", "connected", "enrolled"]
 pytestmark = pytest.mark.services
 TELEMETRY = "/api/v1/telemetry"
 
@@ -185,36 +183,8 @@ async def test_a_clock_turned_back_gains_nothing(site: Site) -> None:
 # The real billing API.
 
 
-@pytest.fixture
-def enrolled(site: Site, billing_api: BillingApi) -> Site:
-    """A site that is enrolled at a real billing API and holds nothing yet."""
-    enrollment = asyncio.run(enroll(billing_api, CUSTOMER, vendor().instance_key))
-    volume(
-        site.root / "identity",
-        {
-            "instance-id": enrollment.instance_id,
-            "credential": enrollment.credential,
-            "private-key.pem": vendor().instance_key.to_pem().decode(),
-            "billing-url": billing_api.url,
-            "cluster-fingerprint": "cluster-1",
-        },
-    )
-    return site
-
-
-@pytest.fixture
-async def connected(enrolled: Site, billing_api: BillingApi) -> AsyncIterator[Api]:
-    async with running_app(enrolled, roots=load_roots(billing_api.roots.read_text())) as api:
-        yield api
-
-
-def _client(site: Site, billing: BillingApi) -> BillingClient:
-    secret = (site.root / "identity" / "credential").read_text()
-    return BillingClient(billing.url, lambda: secret)
-
-
 async def _inventory(site: Site, billing: BillingApi, *cameras: str) -> None:
-    async with _client(site, billing) as client:
+    async with client_of(site, billing) as client:
         answer = await client.put_inventory(
             InventoryRequest(
                 devices=(
@@ -287,7 +257,7 @@ async def test_a_heartbeat_is_sent_and_a_revoked_license_arrives(
 ) -> None:
     service = connected.instance.license
     await eventually(lambda: service.policy().decision.mode == "active")
-    async with _client(enrolled, billing_api) as client:
+    async with client_of(enrolled, billing_api) as client:
         assert await client.tokens(service.snapshot.held) is None
     billing_api.administer(lambda admin: admin.revoke(CUSTOMER, reason="test"))
     await Background(connected.instance).heartbeat()

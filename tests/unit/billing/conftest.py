@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import cache
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from brinkbyte.billing.licenses.keys import make_root, make_signing_keys
+
+NOW = 1_800_000_000
 _made = count()
 _generate = rsa.generate_private_key
 
@@ -27,3 +32,22 @@ def few_keys(monkeypatch: pytest.MonkeyPatch) -> None:
         return _key(next(_made) % 24, key_size)
 
     monkeypatch.setattr(rsa, "generate_private_key", generate)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("root")
+    make_root(path, development=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("keys")
+    make_signing_keys(path, (root / "root.pem").read_bytes(), now=NOW)
+    return path
+
+
+@pytest.fixture
+def keys(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "keys"))

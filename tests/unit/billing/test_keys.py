@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,25 +42,6 @@ UNSIGNED = jwt.encode({"number": "x", "keys": [1]}, "k" * 32, algorithm="HS256")
 
 def ring_of(keys: Path, roots: Mapping[str, PublicJwk] | None = None) -> KeyRing:
     return KeyRing(keys, roots, clock=lambda: NOW)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("root")
-    make_root(path, development=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("keys")
-    make_signing_keys(path, (root / "root.pem").read_bytes(), now=NOW)
-    return path
-
-
-@pytest.fixture
-def keys(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "keys"))
 
 
 def test_root_has_one_in_use_and_one_spare_and_is_never_overwritten(root: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,56 +14,20 @@ from brinkbyte.billing.licenses.keys import (
     RETIRED_SECONDS,
     KeyDirectoryError,
     KeyRing,
-    make_root,
     make_signing_keys,
 )
 from brinkbyte.billing.licenses.rotation import publish, read_state, retire, switch
-from brinkbyte.license.claims import VENDOR_KINDS, TokenKind
-from brinkbyte.license.keys import SigningKey, load_roots, verify_key_set
+from brinkbyte.license.claims import VENDOR_KINDS
+from brinkbyte.license.keys import load_roots, verify_key_set
 
 pytestmark = pytest.mark.unit
 NOW = 1_800_000_000
 DAY = 86_400
 
 
-@cache
-def spare() -> dict[TokenKind, tuple[SigningKey, ...]]:
-    """Key pairs for the whole file: making them is what costs here."""
-    return {kind: tuple(SigningKey.generate([kind]) for _ in range(3)) for kind in VENDOR_KINDS}
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("root")
-    make_root(path, development=True)
-    return path
-
-
-@pytest.fixture(scope="module")
-def made(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("keys")
-    make_signing_keys(path, (root / "root.pem").read_bytes(), now=NOW)
-    return path
-
-
-@pytest.fixture
-def keys(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "keys"))
-
-
 @pytest.fixture
 def pem(root: Path) -> bytes:
     return (root / "root.pem").read_bytes()
-
-
-@pytest.fixture(autouse=True)
-def quick_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    stock = {kind: list(keys) for kind, keys in spare().items()}
-
-    def generate(kinds: Sequence[TokenKind]) -> SigningKey:
-        return stock[kinds[0]].pop()
-
-    monkeypatch.setattr(SigningKey, "generate", staticmethod(generate))
 
 
 def signing(keys: Path) -> set[str]:
