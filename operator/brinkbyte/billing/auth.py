@@ -1,6 +1,7 @@
 """Who is calling, and may they: every credential and every scope is checked here.
 
-A secret is ``bbi_…`` (instance), ``bbe_…`` (one-time enrollment) or ``bbv_…`` (vendor). Only its
+A secret is ``bbi_…`` (instance), ``bbe_…`` (one-time enrollment), ``bbt_…`` (a customer's own
+programs) or ``bbv_…`` (vendor). Only its
 HMAC-SHA256 under the pepper is stored, so a copy of the database holds nothing that can be sent.
 """
 
@@ -28,8 +29,13 @@ if TYPE_CHECKING:
 
 _SECRET_BYTES: Final = 32
 _MAX_SECRET_LENGTH: Final = 256
-Kind = Literal["instance", "enrollment", "operator"]
-_PREFIX: Final[dict[Kind, str]] = {"instance": "bbi", "enrollment": "bbe", "operator": "bbv"}
+Kind = Literal["instance", "enrollment", "operator", "tenant"]
+_PREFIX: Final[dict[Kind, str]] = {
+    "instance": "bbi",
+    "enrollment": "bbe",
+    "operator": "bbv",
+    "tenant": "bbt",
+}
 
 
 class Scope(StrEnum):
@@ -43,6 +49,8 @@ class Scope(StrEnum):
     VALIDATE = "licenses:validate"
     USAGE = "usage:write"
     VENDOR = "vendor:admin"
+    BILLING_READ = "billing:read"
+    BILLING_WRITE = "billing:write"
 
 
 INSTANCE_SCOPES: Final = (
@@ -53,6 +61,7 @@ INSTANCE_SCOPES: Final = (
     Scope.VALIDATE,
     Scope.USAGE,
 )
+TENANT_SCOPES: Final = (Scope.BILLING_READ, Scope.BILLING_WRITE)
 INSTANCE_FAMILIES: Final = ("vision", "fleet")
 """Product lines whose meters a customer instance reports."""
 
@@ -93,6 +102,15 @@ class VendorCaller:
 
     actor: str
     families: frozenset[str]
+
+
+@dataclass(frozen=True)
+class TenantCaller:
+    """A customer's own person or program, on the tenant-facing API."""
+
+    tenant_id: str
+    actor: str
+    scopes: frozenset[str]
 
 
 class Secrets:
@@ -194,6 +212,22 @@ def instance_caller(
         return InstanceCaller(
             found.tenant_id, found.instance_id, found.credential_id, found.families
         )
+
+    return check
+
+
+def tenant_caller(scope: Scope) -> Callable[[Request], Awaitable[TenantCaller]]:
+    """Return a dependency that admits a customer's own people and programs with a scope."""
+
+    async def check(request: Request) -> TenantCaller:
+        found = await authenticate(request, scope)
+        if found.kind != "tenant" or found.tenant_id is None:
+            raise ProblemError(
+                403,
+                "this call is for customers; use a tenant's API key",
+                reason="MissingScope",
+            )
+        return TenantCaller(found.tenant_id, f"key:{found.credential_id}", found.scopes)
 
     return check
 

@@ -91,7 +91,11 @@ def test_api_policy_of_every_table_names_the_tenant(catalog: Any) -> None:
         ("credentials", "r"),
         ("instances", "r"),
     }
-    assert {p["polcmd"] for p in others if WORKER in p["roles"]} == {"r"}
+    for_worker = [p for p in others if WORKER in p["roles"]]
+    assert {(p["polcmd"], p["using"], p["checked"]) for p in for_worker} == {
+        ("r", "true", None),
+        ("*", tenant, tenant),
+    }
 
 
 def test_nobody_has_a_grant_on_a_partition(catalog: Any) -> None:
