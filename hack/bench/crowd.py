@@ -20,6 +20,8 @@ BOUNDS: Final[dict[int, tuple[float, float | None, float | None]]] = {
     10_000: (6.0, 200.0, 1.5),
 }
 RESTART_SECONDS: Final = 15.0
+METRICS_PORT: Final = 8082
+"""By number: the API server knows no names of a pod's ports."""
 READY: Final = ".status.conditions[?(@.type=='Ready')].status"
 BARE: Final = f"{reference.PLURAL}.{reference.GROUP}"
 OURS: Final = "cameralicenses.vision.brinkbyte.io"
@@ -127,7 +129,7 @@ class Operator:
             "--sort-by", "{.metadata.creationTimestamp}", "--output", "name",
         ).split()  # fmt: skip
         name = pods[-1].removeprefix("pod/")
-        self._path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{name}:metrics/proxy/metrics"
+        self._path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{name}:{METRICS_PORT}/proxy/metrics"
 
     def _metrics(self) -> str:
         return self._cluster.kubectl("get", "--raw", self._path)

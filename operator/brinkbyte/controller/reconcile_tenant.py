@@ -15,6 +15,7 @@ from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.events import transitions
 from brinkbyte.controller.invalid import write_invalid
+from brinkbyte.controller.licenses import ensure_documents
 from brinkbyte.controller.ownership import controller_of
 from brinkbyte.controller.queue import Key
 from brinkbyte.controller.status import (
@@ -371,6 +372,10 @@ async def _observe(
         await instance_poll.ask(ctx, key, memory)
     memory.shown = instance_poll.summary(memory)
     identity = memory.identity
+    if identity is not None and memory.documents.license is None:
+        # After a start: the pass that reads them for the cameras waits for the list of all cameras.
+        live = run.children.get(("Secret", f"{run.tenant.name}{names.LICENSE_SUFFIX}"))
+        await ensure_documents(ctx, run.tenant, identity, memory, live)
     answer = memory.inventory.answer
     drifted = memory.drift is not None and ctx.monotonic() < memory.drift_until
     claims = memory.documents.license

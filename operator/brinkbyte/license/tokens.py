@@ -6,11 +6,14 @@ nowhere. Verification says why it refuses, never how to get past it.
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import jwt
+from jwt.algorithms import RSAAlgorithm
 from pydantic import BaseModel, ValidationError
 
 from brinkbyte.kit.errors import PermanentError
@@ -30,6 +33,8 @@ LEEWAY_SECONDS: Final = 300
 """How far the signer's clock may be ahead of ours."""
 MAX_TOKEN_BYTES: Final = 5_000_000
 _MAX_HEADER_MEMBERS: Final = 16
+_COMPACT: Final = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)")
+_RS256: Final = RSAAlgorithm(RSAAlgorithm.SHA256)
 
 C = TypeVar("C", bound=Claims)
 M = TypeVar("M", bound=BaseModel)
@@ -113,20 +118,51 @@ def verify_signature(
     Raises:
         TokenError: with one of the reasons of that class.
     """
-    key, text = _select_key(token, kind, keys)
-    return _decode(text, key, expected)
+    parts = _split(token)
+    key = _select_key(parts.header, kind, keys)
+    if not _RS256.verify(parts.signed, key.public_key, parts.signature):
+        raise TokenError("the signature does not verify", reason="BadSignature")
+    return _read(parts.payload, expected)
 
 
-def _select_key(
-    token: str | bytes, kind: TokenKind, keys: Mapping[str, PublicJwk]
-) -> tuple[PublicJwk, str]:
+class _Parts(NamedTuple):
+    """A compact JWS taken apart; ``signed`` is what the signature is of."""
+
+    header: dict[str, Any]
+    payload: bytes
+    signed: bytes
+    signature: bytes
+
+
+def _split(token: str | bytes) -> _Parts:
+    """Take a token apart, once and strictly.
+
+    PyJWT's own way decodes every part twice and looks at each character in Python: three times the
+    cost of the signature, and an operator that starts verifies every token there is.
+    """
     if len(token) > MAX_TOKEN_BYTES:
         raise TokenError("the token is larger than any of ours", reason="Malformed")
     try:
-        text = token if isinstance(token, str) else token.decode("ascii")
-        header = jwt.get_unverified_header(text.strip())
-    except (UnicodeError, ValueError, RecursionError, jwt.PyJWTError):
+        text = (token.encode("ascii") if isinstance(token, str) else token).strip()
+        found = _COMPACT.fullmatch(text)
+        if found is None:
+            raise ValueError("not three parts of base64url")
+        header = json.loads(_bytes_of(found[1]))
+        if not isinstance(header, dict):
+            raise TypeError("the header is no object")
+        payload, signature = _bytes_of(found[2]), _bytes_of(found[3])
+    except (UnicodeError, ValueError, TypeError, RecursionError):
         raise TokenError("not a signed token; fetch it again", reason="Malformed") from None
+    return _Parts(header, payload, text[: found.end(2)], signature)
+
+
+def _bytes_of(segment: bytes) -> bytes:
+    return base64.urlsafe_b64decode(segment + b"=" * (-len(segment) % 4))
+
+
+def _select_key(
+    header: Mapping[str, Any], kind: TokenKind, keys: Mapping[str, PublicJwk]
+) -> PublicJwk:
     if header.get("alg") != "RS256":
         raise TokenError("only RS256 tokens are accepted", reason="WrongAlgorithm")
     if len(header) > _MAX_HEADER_MEMBERS or "crit" in header or "b64" in header:
@@ -142,32 +178,19 @@ def _select_key(
         )
     if kind.key_use not in key.kinds:
         raise TokenError(f"the key does not sign {kind} tokens", reason="WrongKeyUse")
-    return key, text.strip()
+    return key
 
 
-def _decode(text: str, key: PublicJwk, expected: type[M]) -> M:
+def _read(payload: bytes, expected: type[M]) -> M:
     try:
-        payload: dict[str, Any] = jwt.decode(
-            text,
-            key.public_key,
-            algorithms=["RS256"],
-            options={
-                "verify_exp": False,
-                "verify_nbf": False,
-                "verify_iat": False,
-                "verify_aud": False,
-                "verify_iss": False,
-                "verify_sub": False,
-                "verify_jti": False,
-            },
-        )
-    except jwt.InvalidSignatureError:
-        raise TokenError("the signature does not verify", reason="BadSignature") from None
-    except (jwt.PyJWTError, ValueError, RecursionError):
+        claims = json.loads(payload)
+        if not isinstance(claims, dict):
+            raise TypeError("no object")
+    except (ValueError, TypeError, RecursionError):
         raise TokenError("not a signed token; fetch it again", reason="Malformed") from None
     try:
         # JSON mode: arrays become tuples and text becomes enums, numbers stay strict.
-        return expected.model_validate_json(_dumps(payload))
+        return expected.model_validate_json(_dumps(claims))
     except (ValidationError, ValueError, RecursionError) as error:
         fields = (
             ", ".join(sorted({".".join(map(str, e["loc"])) for e in error.errors()}))
