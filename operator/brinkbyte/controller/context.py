@@ -111,6 +111,7 @@ class TenantMemory:
         request: what the newest license request was made for, and its text.
         figures_at: monotonic time from which figures of metering are written that no report dates.
         references_at: monotonic time at which what users refer to is read again.
+        seats_at: monotonic time from which a list of seats that is newer by itself is written.
         drift: a signed document in the license Secret that somebody replaced.
         drift_until: monotonic time until which that is shown.
     """
@@ -142,6 +143,7 @@ class TenantMemory:
     request: tuple[tuple[str, ...], str] = ((), "")
     figures_at: float = 0.0
     references_at: float = 0.0
+    seats_at: float = 0.0
     drift: BrinkByteError | None = None
     drift_until: float = 0.0
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from brinkbyte.client import BillingRefusedError
 from brinkbyte.controller import enrollment, inventory
 from brinkbyte.controller.asking import StillAskingError
+from brinkbyte.controller.children import secrets
 from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import Context, TenantMemory
 from brinkbyte.controller.documents import Documents, merge_documents
@@ -33,6 +34,11 @@ from brinkbyte.resources.tenant import Tenant
 
 _log = get_logger(__name__)
 
+SEATS_SECONDS = 3.0
+"""From one list of seats in the license Secret to the next: of ten thousand it is 370 kB."""
+USES_SECONDS = 2.0
+"""In which the Tenant's status follows the number of seats in use."""
+
 
 async def obtain_licenses(
     ctx: Context,
@@ -50,8 +56,7 @@ async def obtain_licenses(
     Returns:
         ids of the cameras that the answer has news of; why there is none.
     """
-    wanted_secret = license_secret(tenant, documents, license_live)
-    await write_guarded(ctx, run, memory, wanted_secret, live=license_live)
+    await _write_license(ctx, run, memory, documents, tenant=tenant, live=license_live)
     if not documents.complete:
         memory.inventory.revision = None
     other_key = documents.license is not None and documents.license.cnf.jkt != identity.key.kid
@@ -103,12 +108,37 @@ async def obtain_licenses(
         if merged.texts != documents.texts:
             name = f"{tenant.name}{names.LICENSE_SUFFIX}"
             live = await ctx.cluster.get("Secret", tenant.namespace, name)
-            wanted_secret = license_secret(tenant, merged, live)
-            await write_guarded(ctx, run, memory, wanted_secret, live=live)
+            await _write_license(ctx, run, memory, merged, tenant=tenant, live=live)
         if changed:
-            ctx.add(Key("Tenant", tenant.namespace, tenant.name), 0.0)
+            only_uses = problem == before[0] and merged.license == documents.license
+            tenant_key = Key("Tenant", tenant.namespace, tenant.name)
+            ctx.add(tenant_key, USES_SECONDS if only_uses else 0.0)
         return news, problem
     return set(), None
+
+
+async def _write_license(
+    ctx: Context,
+    run: Pass,
+    memory: TenantMemory,
+    documents: Documents,
+    *,
+    tenant: Tenant,
+    live: Object | None,
+) -> None:
+    """Write the license Secret; while one list of seats chases the other, not each of them."""
+    wanted = license_secret(tenant, documents, live)
+    if wanted is None:
+        return
+    ours, theirs = secrets.decode(wanted), secrets.decode(live)
+    changed = {key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)}
+    wait = memory.seats_at - ctx.monotonic()
+    if live is not None and changed == {names.SEATS_KEY} and wait > 0:
+        ctx.add(Key("Members", tenant.namespace, tenant.name), wait)
+        return
+    await write_guarded(ctx, run, memory, wanted, live=live)
+    if names.SEATS_KEY in changed:
+        memory.seats_at = ctx.monotonic() + SEATS_SECONDS
 
 
 def _plan(
