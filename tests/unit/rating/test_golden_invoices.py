@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from tests.support.subscriptions import Story, day, invoice, rows, summed, used
 
 from brinkbyte.catalog import CatalogError, load_catalog
 from brinkbyte.rating import (
@@ -22,6 +21,7 @@ from brinkbyte.rating import (
     closing_lines,
     opening_lines,
 )
+from support.subscriptions import Story, day, invoice, rows, summed, used
 
 pytestmark = pytest.mark.unit
 
