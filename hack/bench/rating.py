@@ -119,9 +119,13 @@ def rating(subscriptions: int = SUBSCRIPTIONS) -> Figures:
         StepError: the subscriptions are smaller than they are meant to be.
     """
     work = [
-        (_history(number), _usage(number), _usage(number, 2_500) if number % LATE_EVERY == 0 else None)
+        (
+            _history(number),
+            _usage(number),
+            _usage(number, 2_500) if number % LATE_EVERY == 0 else None,
+        )
         for number in range(subscriptions)
-    ]  # fmt: skip
+    ]
     before = Period(start=_START, end=datetime(2026, 10, 1, tzinfo=UTC))
     began = time.perf_counter()
     lines = sum(_invoice(history, usage, late, before) for history, usage, late in work)
