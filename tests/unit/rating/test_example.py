@@ -6,10 +6,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support.subscriptions import Story, day, invoice, summed, used
 
 from brinkbyte.catalog import load_catalog
 from brinkbyte.rating import Agreement, Promotion
+from support.subscriptions import Story, day, invoice, summed, used
 
 pytestmark = pytest.mark.unit
 
