@@ -104,7 +104,7 @@ def test_the_example_has_a_price() -> None:
     ("documents", "error", "what"),
     [
         ([camera("one", "retial")], CatalogError, "retail"),
-        ([camera("one", spec="x")], InvalidInputError, r"a\.yaml: CameraLicense: spec\.spec"),
+        ([camera("one", mode="gold")], InvalidInputError, r"a\.yaml: CameraLicense: spec\.mode"),
     ],
 )
 def test_what_cannot_be_priced_is_named(
