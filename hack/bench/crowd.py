@@ -129,7 +129,8 @@ class Operator:
             "--sort-by", "{.metadata.creationTimestamp}", "--output", "name",
         ).split()  # fmt: skip
         name = pods[-1].removeprefix("pod/")
-        self._path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods/{name}:{METRICS_PORT}/proxy/metrics"
+        pods_path = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods"
+        self._path = f"{pods_path}/{name}:{METRICS_PORT}/proxy/metrics"
 
     def _metrics(self) -> str:
         return self._cluster.kubectl("get", "--raw", self._path)
