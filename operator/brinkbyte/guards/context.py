@@ -49,9 +49,9 @@ class Guards:
 
     license: FollowedLicense
     enforcer: EntitlementEnforcer
-    tracker: UsageTracker
     catalog: Catalog
     loop: asyncio.AbstractEventLoop
+    tracker: UsageTracker
     new_tracker: Callable[..., UsageTracker]
     waived: Counter[str] = field(default_factory=Counter)
 
@@ -193,7 +193,7 @@ async def open_guards(
             max_events=settings.tracker_max_events,
         )
         loop = asyncio.get_running_loop()
-        guards = Guards(followed, enforcer, tracker, catalog, loop, new_tracker)
+        guards = Guards(followed, enforcer, catalog, loop, tracker, new_tracker)
         jobs = (
             (settings.watch_seconds, followed.look_into_directory),
             (settings.database_seconds, followed.look_into_database),
