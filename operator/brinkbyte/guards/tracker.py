@@ -213,7 +213,9 @@ class UsageTracker:
             await asyncio.sleep(0)
         return None
 
-    async def track_execution(self, quantity: Amount = 1, *, agent: str | None = None) -> str | None:
+    async def track_execution(
+        self, quantity: Amount = 1, *, agent: str | None = None
+    ) -> str | None:
         """Record executions of an agent; errors of :meth:`track`."""
         return await self.track("agent_executions", quantity, attributes=_facts(agent=agent))
 
@@ -266,7 +268,9 @@ class UsageTracker:
             if not storage_type:
                 raise ValueError("storage_type is empty")
         except (ValueError, ArithmeticError) as error:
-            raise InvalidInputError(f"no level of storage: {error}", reason="InvalidEvent") from None
+            raise InvalidInputError(
+                f"no level of storage: {error}", reason="InvalidEvent"
+            ) from None
         if not self._tracking():
             self._untracked += 1
             return None

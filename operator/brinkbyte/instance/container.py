@@ -146,9 +146,7 @@ async def open_instance(
                 clone_alarm=lambda: billing.clone_alarm,
             ),
             reports=Reports(pool, license_service),
-            snapshots=Snapshots(
-                pool, license_service, catalog, customer_id=settings.customer_id
-            ),
+            snapshots=Snapshots(pool, license_service, catalog, customer_id=settings.customer_id),
             metrics=metrics,
         )
         metrics.registry.register(StateCollector(instance))

@@ -17,9 +17,7 @@ from psycopg.rows import tuple_row
 from brinkbyte.kit.uuid7 import millisecond_of
 from brinkbyte.metering.forms import EventForm
 
-_COPY: Final = (
-    "COPY usage_events (id, event, meter, quantity, camera_id, hardware_id) FROM STDIN"
-)
+_COPY: Final = "COPY usage_events (id, event, meter, quantity, camera_id, hardware_id) FROM STDIN"
 _ENSURE: Final = "SELECT ensure_usage_partition(%s)"
 _ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
@@ -50,9 +48,7 @@ def copy_lines(ids: Sequence[str], rows: Sequence[CopyRow]) -> list[str]:
     return [f"{id_}{head}{id_}{rest}" for id_, (head, rest) in zip(ids, rows, strict=True)]
 
 
-async def copy_events(
-    conn: AsyncConnection[Any], ids: Sequence[str], lines: Sequence[str]
-) -> None:
+async def copy_events(conn: AsyncConnection[Any], ids: Sequence[str], lines: Sequence[str]) -> None:
     """Write lines, all or none, durable once this returns.
 
     Args:

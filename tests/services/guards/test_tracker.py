@@ -90,7 +90,12 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_an_event_is_committed_once_its_call_returns(guards: Guards, query: Query) -> None:
     facts = {"note": 'ü "quoted" \\ \n\t', "a": ""}
     event_id = await guards.tracker.track(
-        "sms", 2, key="k\\1", camera_id="c\t\\1", hardware_id="hw", attributes={**facts, "cost": "0.07"}
+        "sms",
+        2,
+        key="k\\1",
+        camera_id="c\t\\1",
+        hardware_id="hw",
+        attributes={**facts, "cost": "0.07"},
     )
     (event,) = stored(query)
     assert event.id == event_id
@@ -115,9 +120,9 @@ async def test_callers_at_once_share_commits(guards: Guards, query: Query) -> No
     assert {event.id for event in events} == set(ids)
     assert sum(int(event.quantity) for event in events) == 500_500
     # Each caller got the id of its own event.
-    assert [
-        {event.id: event.quantity for event in events}[str(event_id)] for event_id in ids
-    ] == [str(n) for n in range(1, 1001)]
+    assert [{event.id: event.quantity for event in events}[str(event_id)] for event_id in ids] == [
+        str(n) for n in range(1, 1001)
+    ]
     assert tracker.get_stats()["commits"] < 20
 
 
@@ -384,9 +389,7 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize("point", ["tracker.before_commit:15", "tracker.committed:15"])
-def test_killed_whoever_was_told_has_its_event(
-    database: str, query: Query, point: str
-) -> None:
+def test_killed_whoever_was_told_has_its_event(database: str, query: Query, point: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", KILLED],
         env={**os.environ, "DSN": database, "BRINKBYTE_FAILPOINT": point,

@@ -1,0 +1,86 @@
+"""``brinkbyte billing admin usage import``: what a site without a line has used."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from brinkbyte.billing.admin import ACTOR
+from brinkbyte.billing.auth import Secrets
+from brinkbyte.billing.context import Context
+from brinkbyte.billing.db import Database
+from brinkbyte.billing.licenses.keys import KeyRing, release_roots
+from brinkbyte.billing.settings import ImportSettings
+from brinkbyte.billing.terminal import fail, one_sentence_errors
+from brinkbyte.billing.usage.air_gap import ImportedUsage, import_usage
+from brinkbyte.catalog import load_catalog
+from brinkbyte.kit.logging import configure_logging
+from brinkbyte.kit.pools import postgres_pool
+
+usage_app = typer.Typer(no_args_is_help=True, help="Usage that came as a file.")
+
+
+@usage_app.callback()
+def usage() -> None:
+    """Usage of sites without a line."""
+
+
+@usage_app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="file that `brinkbyte usage export` wrote")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="file for the receipts")],
+    customer: Annotated[
+        str | None, typer.Option(help="refuse the file unless it is this customer's")
+    ] = None,
+) -> None:
+    """Take sealed batches into the ledger and write their receipts, to be carried back.
+
+    Needs BRINKBYTE_DATABASE_URL and BRINKBYTE_SIGNING_KEYS_DIR, like the server. The same file
+    again gets the same receipts. Exit code 1: nothing was taken in, or the ledger refused a batch:
+    then the receipts of those before it are written all the same.
+    """
+    configure_logging(level="warning")
+    with one_sentence_errors():
+        done = run_import(ImportSettings.load(), file, out, customer=customer)
+        typer.echo(
+            f"{done.customer_id}: {done.batches} batches of instance {done.instance} are in the "
+            f"ledger; carry {out} back and import it there with `brinkbyte usage import`"
+        )
+        if done.refused is not None:
+            refused = done.refused
+            fail(
+                f"batch {refused.epoch}/{refused.batch_no} was refused: {refused.reason}: "
+                f"{refused.message}. The site learns of it by the receipts, exports again after it "
+                "has imported them, and loses nothing"
+            )
+
+
+def run_import(
+    settings: ImportSettings, file: Path, out: Path, *, customer: str | None = None
+) -> ImportedUsage:
+    """Import with a database and signing keys of its own."""
+
+    async def run() -> ImportedUsage:
+        keyring = KeyRing(settings.signing_keys_dir, release_roots())
+        with ThreadPoolExecutor(os.cpu_count() or 2, "sign") as threads:
+            async with postgres_pool(
+                settings.database_url.get_secret_value(), max_size=2, name="brinkbyte-import"
+            ) as pool:
+                context = Context(
+                    database=Database(pool),
+                    # No API secret is made or looked up for a file.
+                    secrets=Secrets(""),
+                    keyring=keyring,
+                    catalog=load_catalog(settings.catalog),
+                    clock=time.time,
+                    threads=threads,
+                )
+                return await import_usage(context, file, out, actor=ACTOR, customer=customer)
+
+    return asyncio.run(run())
