@@ -40,8 +40,7 @@ class Guards:
 
     Attributes:
         tracker: the service's own, as its settings say.
-        new_tracker: makes another one (``async with guards.new_tracker(buffered=True) as tracker``),
-            to be entered before the guards end.
+        new_tracker: makes another one, ``async with guards.new_tracker(buffered=True) as tracker``.
         loop: the event loop that connections belong to.
         waived: what would have been refused, had the vendor not switched validation off, by
             feature; of meters the counters say it.

@@ -187,7 +187,9 @@ class UsageTracker:
         if type(quantity) is int and key is None and not attributes:
             row = self._plain(resource, quantity, camera_id, hardware_id)
         else:
-            row = self._row(resource, quantity, camera_id, hardware_id, key, attributes)
+            row = self._row(
+                resource, quantity, camera_id, hardware_id, key=key, attributes=attributes
+            )
         millisecond = self._clock() // 1_000_000
         if millisecond != self._judged_at:
             self._judged_at, self._metered = millisecond, self._tracking()
@@ -344,6 +346,7 @@ class UsageTracker:
         quantity: Amount,
         camera_id: str | None,
         hardware_id: str | None,
+        *,
         key: str | None = None,
         attributes: Facts = None,
     ) -> CopyRow:

@@ -281,7 +281,7 @@ class GroupWriter:
             group.outcome.exception()  # nobody has to ask for it
 
     def _tell(self, group: _Group, error: BillingProviderError) -> None:
-        """Tell who waits for a flush of an attempt that failed; the next one has its own outcome."""
+        """Tell who waits for a flush of a failed attempt; the next one has its own outcome."""
         self._conclude(group, error)
         group.outcome = asyncio.get_running_loop().create_future()
 

@@ -1,8 +1,9 @@
 """Files that somebody carries between a site without a line and the vendor.
 
-Lines of JSON: the first says what the file is, the last how many lines there are and their hash, so
-that a file that was cut short or damaged on its way is known before anything of it is used. The hash
-keeps nobody from writing another file: batches are signed by the instance, receipts by the vendor.
+Lines of JSON: the first says what the file is, the last how many lines there are and their hash,
+so that a file that was cut short or damaged on its way is known before anything of it is used. The
+hash keeps nobody from writing another file: batches are signed by the instance, receipts by the
+vendor.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -250,10 +250,8 @@ def _keys(
     sets: list[KeySet] = []
     failed: PermanentError | None = None
     documents: list[str | bytes] = [found.key_set]
-    try:
+    with suppress(OSError):
         documents.append((settings.license_dir / KEY_SET_KEY).read_bytes())
-    except OSError:
-        pass
     for document in documents:
         try:
             sets.append(verify_key_set(document, roots, now=found.head.server_time))

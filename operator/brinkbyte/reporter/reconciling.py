@@ -122,14 +122,13 @@ class _Comparison:
         their = await anext(theirs, None)
         our = await anext(ours, None)
         while their is not None or our is not None:
-            if our is None or (their is not None and their[0] < our.id):
-                assert their is not None
-                self._differs(Kind.UNKNOWN_HERE, their[0])
-                their = await anext(theirs, None)
-            elif their is None or our.id < their[0]:
+            if our is not None and (their is None or our.id < their[0]):
                 self._only_here(our)
                 our = await anext(ours, None)
-            else:
+            elif their is not None and (our is None or their[0] < our.id):
+                self._differs(Kind.UNKNOWN_HERE, their[0])
+                their = await anext(theirs, None)
+            elif our is not None and their is not None:
                 self._in_both(our, their[1])
                 their, our = await anext(theirs, None), await anext(ours, None)
         for event_id, reason in sorted(self._aside.items()):

@@ -1,4 +1,4 @@
-"""What a site without a line needs of its chain: the epoch to seal into, and what has no receipt."""
+"""What a site without a line needs of its chain: the epoch to seal into, what has no receipt."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ WHERE instance = %s AND (acknowledged_at IS NULL OR %s) AND position > %s
 ORDER BY position LIMIT 1
 """
 _HEADER: Final = """
-SELECT header, acknowledged_at IS NOT NULL FROM usage_batches WHERE epoch::text = %s AND batch_no = %s
+SELECT header, acknowledged_at IS NOT NULL FROM usage_batches
+WHERE epoch::text = %s AND batch_no = %s
 """
 
 

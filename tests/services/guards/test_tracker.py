@@ -29,6 +29,7 @@ from brinkbyte.metering.events import UsageEvent
 from brinkbyte.store import bulk
 from brinkbyte.store.outbox import event_text
 from services.guards.conftest import FREE, Opened, guard_settings
+from support.instance_api import eventually
 from support.instance_site import Site
 from support.licensing import CUSTOMER, vendor
 
@@ -81,10 +82,10 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Line:
     return Line(monkeypatch)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
+async def track_some(tracker: UsageTracker, count: int) -> None:
+    async with tracker:
+        for _ in range(count):
+            await tracker.track(CALLS)
 
 
 async def test_an_event_is_committed_once_its_call_returns(guards: Guards, query: Query) -> None:
@@ -269,7 +270,7 @@ async def test_buffered_events_are_written_in_batches(guards: Guards, query: Que
             await tracker.track(CALLS)
         assert (tracker.get_stats()["waiting"], stored(query)) == (9, [])
         await tracker.track(CALLS)
-        await until(lambda: tracker.get_stats()["flushed"] == 10)
+        await eventually(lambda: tracker.get_stats()["flushed"] == 10)
         await tracker.track(CALLS)
         await tracker.flush()
         assert len(stored(query)) == 11
@@ -279,9 +280,9 @@ async def test_buffered_events_are_written_in_batches(guards: Guards, query: Que
 async def test_buffered_events_wait_no_longer_than_they_may(guards: Guards, query: Query) -> None:
     async with guards.new_tracker(buffered=True, flush_seconds=0.05) as tracker:
         await tracker.track(CALLS)
-        await until(lambda: tracker.get_stats()["flushed"] == 1)
+        await eventually(lambda: tracker.get_stats()["flushed"] == 1)
         await tracker.track(CALLS)
-        await until(lambda: tracker.get_stats()["flushed"] == 2)
+        await eventually(lambda: tracker.get_stats()["flushed"] == 2)
     assert len(stored(query)) == 2
 
 
@@ -299,10 +300,9 @@ async def test_an_orderly_stop_loses_nothing(guards: Guards, query: Query, line:
 
 async def test_what_a_stop_cannot_write_is_said(guards: Guards, query: Query, line: Line) -> None:
     line.down = True
+    tracker = guards.new_tracker(buffered=True, close_seconds=0.05)
     with pytest.raises(BillingProviderError, match="3 usage events could not be written") as caught:
-        async with guards.new_tracker(buffered=True, close_seconds=0.05) as tracker:
-            for _ in range(3):
-                await tracker.track(CALLS)
+        await track_some(tracker, 3)
     assert caught.value.reason == "EventsNotWritten"
     with pytest.raises(BillingProviderError, match="not open"):
         await tracker.track(CALLS)
@@ -317,7 +317,7 @@ async def test_a_failed_flush_keeps_its_events(guards: Guards, query: Query, lin
             await tracker.flush()
         assert tracker.get_stats()["waiting"] == 1
         line.down = False
-        await until(lambda: tracker.get_stats()["flushed"] == 1)
+        await eventually(lambda: tracker.get_stats()["flushed"] == 1)
     assert [event.key for event in stored(query)] == ["kept"]
 
 
@@ -330,7 +330,7 @@ async def test_memory_is_bounded_and_says_so(guards: Guards, query: Query, line:
             await tracker.track(CALLS)
         line.down = False
         # With a database that answers, a caller waits for room instead.
-        await until(lambda: tracker.get_stats()["last_error"] is None)
+        await eventually(lambda: tracker.get_stats()["last_error"] is None)
         for _ in range(200):
             await tracker.track(CALLS)
             assert tracker.get_stats()["waiting"] <= 50

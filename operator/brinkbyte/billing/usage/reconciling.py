@@ -14,6 +14,8 @@ from brinkbyte.license.claims import Quarantined
 from brinkbyte.metering.reconciling import FIRST_ID, LAST_ID, PAGE, LedgerBatches, LedgerEvents
 
 _NO_EPOCH: Final = UUID(int=0)
+_FIRST: Final = UUID(FIRST_ID)
+_LAST: Final = UUID(LAST_ID)
 router = APIRouter(tags=["usage"])
 Server = Annotated[Context, Depends(get_context)]
 Caller = Annotated[InstanceCaller, Depends(instance_caller(Scope.USAGE))]
@@ -24,8 +26,8 @@ Limit = Annotated[int, Query(ge=1, le=PAGE)]
 async def events(
     context: Server,
     caller: Caller,
-    after: UUID = UUID(FIRST_ID),
-    until: UUID = UUID(LAST_ID),
+    after: UUID = _FIRST,
+    until: UUID = _LAST,
     limit: Limit = PAGE,
 ) -> LedgerEvents:
     """Return ids and content hashes of the customer's events, from whichever instance."""
