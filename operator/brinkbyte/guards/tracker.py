@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from types import TracebackType
-from typing import Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -35,6 +35,7 @@ _FORMS: Final = 4096
 _TURN: Final = 100
 """Buffered events after which the loop has a turn: who only tracks would keep it for itself."""
 Facts: TypeAlias = Mapping[str, str] | None
+T = TypeVar("T")
 _log = get_logger(__name__)
 
 
@@ -46,7 +47,7 @@ class TrackerFullError(TemporaryError):
 
 
 class UsageTracker:
-    """Records usage events; an async context manager, used from one event loop.
+    """Records usage events; an async context manager. Tasks of any event loop may share it.
 
     A resource is a meter of the catalog (``vision.sms``) or what is counted (``sms``), then of the
     service's own family. Nothing is checked against a license: that is
@@ -111,6 +112,7 @@ class UsageTracker:
         self._writer = GroupWriter(pool, batch_size=batch_size if buffered else 1, keep=buffered)
         self._plain = lru_cache(_FORMS)(self._row)
         self._timer: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._open = False
         self._judged_at = -1
         self._metered = True
@@ -119,6 +121,7 @@ class UsageTracker:
         self._untracked = 0
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._writer.start()
         if self._buffered:
             self._timer = asyncio.create_task(self._flush_on())
@@ -184,6 +187,17 @@ class UsageTracker:
             TrackerFullError: too many events wait.
             BillingProviderError: it was not recorded, see the class.
         """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop and self._open:
+            there = self.track(
+                resource,
+                quantity,
+                key=key,
+                camera_id=camera_id,
+                hardware_id=hardware_id,
+                attributes=attributes,
+            )
+            return await self._in_its_loop(there)
         if type(quantity) is int and key is None and not attributes:
             row = self._plain(resource, quantity, camera_id, hardware_id)
         else:
@@ -193,17 +207,14 @@ class UsageTracker:
         millisecond = self._clock() // 1_000_000
         if millisecond != self._judged_at:
             self._judged_at, self._metered = millisecond, self._tracking()
-        if not self._open:
-            raise BillingProviderError(
-                "the tracker is not open; track inside its `async with`", reason="TrackerNotOpen"
-            )
+        self._need_open()
         if not self._metered:
             self._untracked += 1
             return None
         if self._writer.waiting >= self._max_events:
             await self._room()
         if not self._buffered:
-            done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+            done: asyncio.Future[str] = loop.create_future()
             self._writer.add(Tracked(millisecond, row, done))
             self._tracked += 1
             return await done
@@ -256,6 +267,8 @@ class UsageTracker:
             InvalidInputError: another customer, no such size or type.
             BillingProviderError: the database does not answer; say it again.
         """
+        if asyncio.get_running_loop() is not self._loop and self._open:
+            return await self._in_its_loop(self.track_storage(tenant_id, size_mb, storage_type))
         if tenant_id != self._customer_id:
             raise InvalidInputError(
                 f"this instance is {self._customer_id}'s, not {tenant_id}'s; leave out what is "
@@ -273,6 +286,7 @@ class UsageTracker:
             raise InvalidInputError(
                 f"no level of storage: {error}", reason="InvalidEvent"
             ) from None
+        self._need_open()
         if not self._tracking():
             self._untracked += 1
             return None
@@ -298,6 +312,9 @@ class UsageTracker:
             BillingProviderError: the database did not take it; a buffering tracker keeps it and
                 goes on trying.
         """
+        if asyncio.get_running_loop() is not self._loop and self._open:
+            await self._in_its_loop(self.flush())
+            return
         await self._writer.flush()
 
     def get_stats(self) -> dict[str, Any]:
@@ -317,6 +334,18 @@ class UsageTracker:
             "commits": writer.groups,
             "last_error": None if writer.failing is None else writer.failing.message,
         }
+
+    def _need_open(self) -> None:
+        if not self._open:
+            raise BillingProviderError(
+                "the tracker is not open; track inside its `async with`", reason="TrackerNotOpen"
+            )
+
+    async def _in_its_loop(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await what was asked for in another loop than the one that has the connections."""
+        if self._loop is None:
+            raise AssertionError("an open tracker has its loop")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     async def _room(self) -> None:
         """Wait for room; there is none to wait for while the database takes nothing.

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import psycopg
-from psycopg_pool import PoolTimeout
 
 from brinkbyte.guards.answers import BillingProviderError
 from brinkbyte.kit.failpoints import failpoint
@@ -194,7 +193,7 @@ class GroupWriter:
             except (psycopg.DataError, psycopg.IntegrityError) as error:
                 await self._split(group, error)
                 return
-            except (psycopg.Error, PoolTimeout, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - no surprise may leave callers waiting
                 self.failing = _unavailable()
                 self._settled.set()
                 if not self._keep and group.attempts >= _DURABLE_ATTEMPTS:

@@ -110,7 +110,8 @@ def export_file(
     out: Annotated[str, typer.Option("--out", "-o", help="file for the batches, - for stdout")],
     *,
     customer: Annotated[
-        str | None, typer.Option(help="customer id; by default the license's")
+        str | None,
+        typer.Option(envvar="BRINKBYTE_CUSTOMER_ID", help="by default the license's"),
     ] = None,
     acknowledged: Annotated[
         bool,
@@ -149,7 +150,7 @@ def export_file(
 
 @app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="receipts from the vendor")],
+    file: Annotated[str, typer.Argument(help="receipts from the vendor, - for stdin")],
     *,
     database_url: DatabaseOption = None,
     identity_dir: IdentityOption = None,
@@ -166,7 +167,8 @@ def import_file(
     settings = _settings(database_url, identity_dir, license_dir)
     with _exit_codes():
         roots = run.load_release_roots().keys
-        done = asyncio.run(air_gap.import_receipts(settings, file, roots))
+        with _on_disk(file) as path:
+            done = asyncio.run(air_gap.import_receipts(settings, path, roots))
         typer.echo(
             f"{done.marked} batches acknowledged, {done.known} were already; "
             f"{done.left} events have no receipt"
@@ -260,6 +262,18 @@ def _exit_codes(permanent: int = EXIT_CODES[Result.PERMANENT]) -> Iterator[None]
     except OSError as error:
         typer.echo(f"{error.filename or 'file'}: {error.strerror}", err=True)
         raise typer.Exit(permanent) from None
+
+
+@contextmanager
+def _on_disk(name: str) -> Iterator[Path]:
+    """Return the file's path; stdin becomes a file, as it is read more than once."""
+    if name != "-":
+        yield Path(name)
+        return
+    with tempfile.NamedTemporaryFile() as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()
+        yield Path(file.name)
 
 
 def _write(path: Path, file: IO[bytes]) -> None:

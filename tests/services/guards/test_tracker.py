@@ -361,8 +361,17 @@ async def test_the_services_own_tracker_is_as_its_settings_say(
 def test_a_program_without_a_loop_tracks_through_the_guards(site: Site, query: Query) -> None:
     site.install(**FREE)
     with guards_in_thread(guard_settings(site), roots=vendor().roots) as guards:
-        guards.wait_for(guards.tracker.track(CALLS))
-        assert len(stored(query)) == 1
+        tracker = guards.tracker
+        guards.wait_for(tracker.track(CALLS))
+
+        async def elsewhere() -> None:
+            await asyncio.gather(*(tracker.track(CALLS) for _ in range(10)))
+            await tracker.track_storage(CUSTOMER, 1, "exports")
+            await tracker.flush()
+
+        # A loop of its own, beside the one that has the connections.
+        asyncio.run(elsewhere())
+        assert len(stored(query)) == 12
 
 
 KILLED = """

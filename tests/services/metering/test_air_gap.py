@@ -394,13 +394,13 @@ def test_nothing_to_carry_is_a_file_all_the_same(new: New) -> None:
 
 @pytest.fixture
 def usage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    def usage(carried: Carried, *arguments: str) -> Any:
+    def usage(carried: Carried, *arguments: str, data: bytes = b"") -> Any:
         roots = parse_roots((carried.site.root / "roots.json").read_bytes())
         monkeypatch.setattr(run, "load_release_roots", lambda: roots)
         for name, value in carried.site.environment().items():
             if name.startswith("BRINKBYTE_"):
                 monkeypatch.setenv(name, value)
-        return CliRunner().invoke(usage_cli, list(arguments))
+        return CliRunner().invoke(usage_cli, list(arguments), input=data)
 
     return usage
 
@@ -426,6 +426,8 @@ def test_commands_say_what_to_do_next(
     back = usage(carried, "import", str(carried.receipts))
     assert back.exit_code == 0, back.output
     assert "1 batches acknowledged, 0 were already; 0 events have no receipt" in back.stdout
+    again = usage(carried, "import", "-", data=carried.receipts.read_bytes())
+    assert "0 batches acknowledged, 1 were already" in again.stdout
     # Refused: exit code 1 on both sides, and both say why.
     carried.record(1)
     usage(carried, "export", "--out", str(carried.file), "--customer", carried.customer)
