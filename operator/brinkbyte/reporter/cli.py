@@ -17,7 +17,7 @@ import typer
 
 from brinkbyte.kit.errors import PermanentError, TemporaryError
 from brinkbyte.kit.logging import configure_logging
-from brinkbyte.reporter.run import Outcome, Result, run_report
+from brinkbyte.reporter.run import Outcome, Result, release_roots, run_report
 from brinkbyte.reporter.settings import ReporterSettings
 
 EXIT_CODES: Final = {
@@ -161,12 +161,12 @@ def import_file(
     Exit code 0: they are marked, or were; 1: the file is not valid and nothing was changed, or
     the ledger refused a batch; 75: a temporary failure.
     """
-    from brinkbyte.reporter import air_gap, run  # noqa: PLC0415 - the reporter runs without
+    from brinkbyte.reporter import air_gap  # noqa: PLC0415 - the reporter runs without
 
     configure_logging(level="warning")
     settings = _settings(database_url, identity_dir, license_dir)
     with _exit_codes():
-        roots = run.load_release_roots().keys
+        roots = release_roots()
         with _on_disk(file) as path:
             done = asyncio.run(air_gap.import_receipts(settings, path, roots))
         typer.echo(

@@ -136,8 +136,9 @@ class _Comparison:
 
     async def batches(self, since: datetime) -> None:
         """Look for receipts that the ledger does not stand behind."""
-        theirs = set()
-        epoch, batch_no, more = None, 0, True
+        theirs: set[tuple[str, int, str]] = set()
+        epoch: str | None = None
+        batch_no, more = 0, True
         while more:
             page = await self._client.ledger_batches(epoch, batch_no)
             theirs.update(page.batches)

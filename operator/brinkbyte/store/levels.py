@@ -103,13 +103,16 @@ async def take_snapshot(
     ids = Uuid7Generator().texts([int(now.timestamp() * 1000)] * len(meters))
     async with conn.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(_CLAIM, (tenant_id, meters, now.astimezone(UTC).date(), ids))
-        claimed = dict(await cursor.fetchall())
+        claimed: dict[str, str] = dict(await cursor.fetchall())
+    day = f"{now.astimezone(UTC):%Y-%m-%d}"
     events = [
         UsageEvent(
             id=event_id,
             meter=meter,
             quantity=quantity_text(wanted[meter]),
-            attributes={"snapshot": f"{now.astimezone(UTC):%Y-%m-%d}"},
+            # Whoever looks at the ledger sees by it that there is one a day.
+            key=f"snapshot {day} {meter}",
+            attributes={"snapshot": day},
         )
         for meter, event_id in sorted(claimed.items())
     ]

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -52,6 +56,7 @@ def taker(api: Api, at: datetime) -> Snapshots:
 async def test_every_gauge_is_recorded_once_a_day(site: Site) -> None:
     site.install(plan="professional")
     async with running_app(site) as api:
+        await Background(api.instance).watch()
         assert await taker(api, NOON).take() == 6
         assert {event["meter"] for event in events(site)} == {
             "vision.storage_gb", "vision.cameras", "vision.edge_devices", "vision.camera_seats",
@@ -135,6 +140,54 @@ async def test_nothing_is_recorded_while_metering_is_off(site: Site) -> None:
     async with running_app(site) as api:
         assert await taker(api, NOON).take() == 0
     assert events(site) == []
+
+
+KILLED = """
+import asyncio, os
+from types import SimpleNamespace as Of
+from brinkbyte.catalog import load_catalog
+from brinkbyte.instance.services.snapshots import Snapshots
+from brinkbyte.kit.pools import postgres_pool
+
+async def main():
+    policy = Of(flags=Of(usage_tracking=True), decision=Of(full=False), snapshot=Of(seats=None),
+                catalog=load_catalog())
+    async with postgres_pool(os.environ["DSN"]) as pool:
+        taker = Snapshots(pool, Of(policy=lambda: policy), load_catalog(), customer_id="acme")
+        print(await taker.take())
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "kept"), [("snapshot.before_commit", 0), ("snapshot.committed", 3)]
+)
+def test_killed_it_is_taken_whole_by_whoever_comes_next(
+    database: str, point: str, kept: int
+) -> None:
+    def take(failpoint: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "DSN": database, "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run(
+            [sys.executable, "-c", KILLED],
+            env={**environment, "BRINKBYTE_FAILPOINT": failpoint},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def recorded() -> int:
+        with psycopg.connect(database) as connection:
+            row = connection.execute("SELECT count(*) FROM usage_events").fetchone()
+        return row[0] if row else -1
+
+    assert take(f"{point}:1").returncode == -signal.SIGKILL
+    assert recorded() == kept
+    again = take("")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == str(3 - kept)
+    assert recorded() == 3
 
 
 async def test_the_background_waits_until_the_devices_are_known(api: Api, site: Site) -> None:

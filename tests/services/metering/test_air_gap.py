@@ -25,6 +25,7 @@ from brinkbyte.metering.files import FileError
 from brinkbyte.reporter import run
 from brinkbyte.reporter.cli import app as usage_cli
 from brinkbyte.resources import names
+from brinkbyte.store import sealing
 from brinkbyte.trust import parse_roots
 from services.metering.carrying import KEY, Carried, carriers
 from support.billing import BillingApi, new_billing_api, remove_billing_api
@@ -50,8 +51,14 @@ def api(postgres_server: PostgresServer) -> Iterator[BillingApi]:
 
 @pytest.fixture
 def new(
-    api: BillingApi, postgres_server: PostgresServer, migrated_template: str, tmp_path: Path
+    api: BillingApi,
+    postgres_server: PostgresServer,
+    migrated_template: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[New]:
+    """Makes sites whose batches have at most a hundred events."""
+    monkeypatch.setattr(sealing, "MAX_EVENTS", 100)
     with carriers(api, postgres_server, migrated_template, tmp_path) as make:
         yield make
 
@@ -74,9 +81,9 @@ def rewritten(path: Path, body: list[bytes]) -> None:
 
 def test_usage_goes_out_and_receipts_come_back(new: New) -> None:
     carried = new()
-    carried.record(2300)
+    carried.record(230)
     exported = carried.export()
-    assert (exported.batches, exported.events) == (3, 2300)
+    assert (exported.batches, exported.events) == (3, 230)
     assert carried.vendor_import().batches == 3
     done = carried.import_receipts()
     assert (done.marked, done.known, done.left, done.epoch_opened) == (3, 0, 0, None)
@@ -179,14 +186,14 @@ def test_edited_usage_is_refused_at_the_batch_that_was_edited(new: New) -> None:
 
 def test_a_batch_left_out_is_named_as_a_gap(new: New) -> None:
     carried = new()
-    carried.record(2300)
+    carried.record(230)
     carried.export()
     body = lines(carried.file)[:-1]
     rewritten(carried.file, [body[0], body[1], body[3]])
     done = carried.vendor_import()
     assert done.refused is not None
     assert (done.batches, done.refused.reason, done.refused.batch_no) == (1, "Gap", 3)
-    assert carried.import_receipts().left == 1300
+    assert carried.import_receipts().left == 130
     carried.export()
     carried.vendor_import()
     carried.import_receipts()
@@ -246,7 +253,7 @@ def test_files_that_are_something_else_are_named(new: New) -> None:
 
 def test_a_receipt_that_is_not_the_vendors_marks_nothing(new: New) -> None:
     carried = new()
-    carried.record(1500)
+    carried.record(150)
     carried.export()
     carried.vendor_import()
     body = lines(carried.receipts)[:-1]
@@ -255,7 +262,7 @@ def test_a_receipt_that_is_not_the_vendors_marks_nothing(new: New) -> None:
     rewritten(carried.receipts, body)
     with pytest.raises(TokenError):
         carried.import_receipts()
-    assert carried.site.unacknowledged() == 1500
+    assert carried.site.unacknowledged() == 150
     for line in (b"{}\n", b"[1]\n", b'{"receipt":"a.b.c"}\n'):
         rewritten(carried.receipts, [body[0], line])
         with pytest.raises(PermanentError):
@@ -446,7 +453,7 @@ def test_commands_say_what_to_do_next(
 
 def test_killed_while_importing_receipts_then_again(new: New) -> None:
     carried = new()
-    carried.record(2300)
+    carried.record(230)
     carried.export()
     carried.vendor_import()
     launcher = [sys.executable, "-m", "support.metering_launcher"]
@@ -460,14 +467,14 @@ def test_killed_while_importing_receipts_then_again(new: New) -> None:
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert 0 < carried.site.unacknowledged() < 2300
+    assert 0 < carried.site.unacknowledged() < 230
     assert carried.import_receipts().left == 0
     assert_exact(carried)
 
 
 def test_the_vendors_import_killed_then_again(new: New) -> None:
     carried = new()
-    carried.record(2300)
+    carried.record(230)
     carried.export()
     killed = subprocess.run(
         [
@@ -482,7 +489,7 @@ def test_the_vendors_import_killed_then_again(new: New) -> None:
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not carried.receipts.exists()
-    assert len(carried.ids()) == 2000
+    assert len(carried.ids()) == 200
     assert carried.vendor_import().batches == 3
     assert carried.import_receipts().left == 0
     assert_exact(carried)

@@ -21,7 +21,7 @@ from brinkbyte.store.counters import held_gauges
 from brinkbyte.store.levels import held_here, take_snapshot
 from brinkbyte.store.policy import Policy
 
-SNAPSHOT_SECONDS: Final = 300.0
+SNAPSHOT_SECONDS: Final = 60.0
 _FAMILY: Final = "vision"
 _FLEET: Final = "fleet"
 _STORAGE: Final = "storage_gb"
