@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from brinkbyte.billing.admin import ACTOR
-from brinkbyte.billing.auth import Secrets
-from brinkbyte.billing.context import Context
-from brinkbyte.billing.db import Database
-from brinkbyte.billing.licenses.keys import KeyRing, release_roots
 from brinkbyte.billing.settings import ImportSettings
+from brinkbyte.billing.standalone import standalone_context
 from brinkbyte.billing.terminal import fail, one_sentence_errors
 from brinkbyte.billing.usage.air_gap import ImportedUsage, import_usage
-from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import configure_logging
-from brinkbyte.kit.pools import postgres_pool
 
 usage_app = typer.Typer(no_args_is_help=True, help="Usage that came as a file.")
 
@@ -67,20 +59,12 @@ def run_import(
     """Import with a database and signing keys of its own."""
 
     async def run() -> ImportedUsage:
-        keyring = KeyRing(settings.signing_keys_dir, release_roots())
-        with ThreadPoolExecutor(os.cpu_count() or 2, "sign") as threads:
-            async with postgres_pool(
-                settings.database_url.get_secret_value(), max_size=2, name="brinkbyte-import"
-            ) as pool:
-                context = Context(
-                    database=Database(pool),
-                    # No API secret is made or looked up for a file.
-                    secrets=Secrets(""),
-                    keyring=keyring,
-                    catalog=load_catalog(settings.catalog),
-                    clock=time.time,
-                    threads=threads,
-                )
-                return await import_usage(context, file, out, actor=ACTOR, customer=customer)
+        async with standalone_context(
+            settings.database_url,
+            settings.signing_keys_dir,
+            settings.catalog,
+            name="brinkbyte-import",
+        ) as context:
+            return await import_usage(context, file, out, actor=ACTOR, customer=customer)
 
     return asyncio.run(run())

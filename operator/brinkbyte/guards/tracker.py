@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from decimal import Decimal
 from functools import lru_cache
 from types import TracebackType
@@ -365,9 +364,8 @@ class UsageTracker:
 
     async def _flush_on(self) -> None:
         while True:
-            with suppress(BillingProviderError):
-                await asyncio.sleep(self._flush_seconds)
-                self._writer.push()
+            await asyncio.sleep(self._flush_seconds)
+            self._writer.push()
 
     def _row(
         self,

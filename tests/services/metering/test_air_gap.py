@@ -28,7 +28,7 @@ from brinkbyte.resources import names
 from brinkbyte.store import sealing
 from brinkbyte.trust import parse_roots
 from services.metering.carrying import KEY, Carried, carriers
-from support.billing import BillingApi, new_billing_api, remove_billing_api
+from support.billing import BillingApi
 from support.metering_real import enrolled_site
 from support.metering_site import usage_event
 from support.postgres import PostgresServer
@@ -37,16 +37,6 @@ from .test_reporter import execute
 
 pytestmark = pytest.mark.services
 New = Callable[[], Carried]
-
-
-@pytest.fixture(scope="module")
-def api(postgres_server: PostgresServer) -> Iterator[BillingApi]:
-    made = new_billing_api(postgres_server)
-    try:
-        made.start()
-        yield made
-    finally:
-        remove_billing_api(made)
 
 
 @pytest.fixture

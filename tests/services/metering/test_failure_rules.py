@@ -58,7 +58,7 @@ async def test_nothing_unacknowledged_is_purged_whatever_its_age(
 ) -> None:
     # Sealed and sent, without an answer; and recorded, and never sealed: both a year ago.
     site.record(usage_event(id=of_days_ago(365, number)) for number in range(3))
-    ledger_server.script = [(200, ledger_server.ledger.head(), {})] + [(503, {}, {})]
+    ledger_server.script = [(200, ledger_server.ledger.head(), {}), (503, {}, {})]
     assert (await run(site)).reason == "BillingUnavailable"
     execute(site, "UPDATE usage_batches SET sealed_at = now() - interval '365 days'")
     site.record(usage_event(id=of_days_ago(364, number)) for number in range(3))

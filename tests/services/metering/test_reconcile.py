@@ -21,7 +21,7 @@ from brinkbyte.reporter.reconciling import Kind
 from brinkbyte.resources import names
 from brinkbyte.store import reconciling as local
 from services.metering.carrying import Carried, carriers
-from support.billing import BillingApi, new_billing_api, remove_billing_api
+from support.billing import BillingApi
 from support.metering_site import usage_event
 from support.postgres import PostgresServer
 
@@ -29,16 +29,6 @@ from .test_reporter import execute
 
 pytestmark = pytest.mark.services
 Reconcile = Callable[..., tuple[int, list[tuple[str, str]], dict[str, Any]]]
-
-
-@pytest.fixture(scope="module")
-def api(postgres_server: PostgresServer) -> Iterator[BillingApi]:
-    made = new_billing_api(postgres_server)
-    try:
-        made.start()
-        yield made
-    finally:
-        remove_billing_api(made)
 
 
 @pytest.fixture
