@@ -21,7 +21,7 @@ _BYTES_IN_GB: Final = 10**9
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 7071))"
 _SET: Final = """
 INSERT INTO usage_levels (tenant_id, meter, part, quantity) VALUES (%s, %s, %s, %s)
-ON CONFLICT (tenant_id, meter, part) DO UPDATE SET quantity = excluded.quantity, updated_at = now()
+ON CONFLICT (tenant_id, meter, part) DO UPDATE SET quantity = excluded.quantity
 """
 _SUM: Final = "SELECT sum(quantity) FROM usage_levels WHERE tenant_id = %s AND meter = %s"
 _CLAIM: Final = """

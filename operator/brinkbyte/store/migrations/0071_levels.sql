@@ -11,6 +11,8 @@ CREATE TABLE usage_levels (
 );
 COMMENT ON TABLE usage_levels IS
     'what is held of a gauge, part by part: of storage the database and what services have told';
+CREATE TRIGGER usage_levels_updated BEFORE UPDATE ON usage_levels
+    FOR EACH ROW EXECUTE FUNCTION set_updated_at();
 
 CREATE TABLE usage_snapshots (
     tenant_id text NOT NULL,
