@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 import psycopg
+from psycopg.pq import TransactionStatus
 
 from brinkbyte.guards.answers import BillingProviderError
 from brinkbyte.kit.failpoints import failpoint
@@ -293,8 +294,11 @@ async def _autocommit(pool: Pool) -> AsyncIterator[Connection]:
         try:
             yield connection
         finally:
-            if not connection.closed:
+            if connection.info.transaction_status is TransactionStatus.IDLE:
                 await connection.set_autocommit(False)
+            else:
+                # Given up in the middle of a statement: nobody shall get it as it is.
+                await connection.close()
 
 
 def _unavailable() -> BillingProviderError:

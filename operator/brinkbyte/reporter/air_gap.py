@@ -20,7 +20,7 @@ from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.license.claims import ReceiptClaims
 from brinkbyte.license.keys import KeySet, PublicJwk, verify_key_set
-from brinkbyte.license.tokens import TokenError
+from brinkbyte.license.tokens import verify
 from brinkbyte.metering.batches import BatchHeader, verify_receipt
 from brinkbyte.metering.files import (
     FileError,
@@ -145,7 +145,7 @@ async def import_receipts(
 
     Raises:
         FileError: the file is no file of receipts, was cut short, or is another site's.
-        TokenError: a receipt is not the vendor's, or not for the batch here; nothing was marked.
+        TokenError: a receipt is not the vendor's; nothing was marked.
         PermanentError: no trustworthy key set is to be had.
         TemporaryError: a reporter is at work, or the database does not answer.
     """
@@ -165,9 +165,9 @@ async def import_receipts(
             )
         # Two passes: nothing is marked by a file in which anything is wrong.
         for receipt in _receipts(path):
-            await _verify(conn, receipt, keys, found.head.server_time)
+            await _verify(conn, receipt, keys, found)
         for receipt in _receipts(path):
-            held = await _verify(conn, receipt, keys, found.head.server_time)
+            held = await _verify(conn, receipt, keys, found)
             if held is None:
                 done.unknown += 1
                 continue
@@ -209,20 +209,25 @@ def _refusal(found: ReceiptsFile) -> str | None:
 
 
 async def _verify(
-    conn: Connection, receipt: str, keys: KeySet, now: int
+    conn: Connection, receipt: str, keys: KeySet, found: ReceiptsFile
 ) -> tuple[ReceiptClaims, BatchHeader, bool] | None:
-    """Return a receipt's claims, its batch, and whether that had one; None: no such batch here."""
+    """Return a receipt's claims, its batch, and whether that had one; None: no such batch here.
+
+    A database that was restored has sealed other events under the number of a batch that the
+    ledger has: the receipt is the vendor's, and the batch that it is for is not here any more.
+    """
+    now = found.head.server_time
+    claims = verify(receipt, ReceiptClaims, keys.keys, now=now, audience=found.instance)
+    stored = await stored_header(conn, claims.epoch, claims.batch_no)
+    if stored is None:
+        return None
+    token, acknowledged = stored
     try:
-        said = jwt.decode(receipt, options={"verify_signature": False})
-        stored = await stored_header(conn, str(said["epoch"]), int(said["batchNo"]))
-        if stored is None:
-            return None
-        token, acknowledged = stored
         header = BatchHeader.model_validate(jwt.decode(token, options={"verify_signature": False}))
-    except (jwt.PyJWTError, ValidationError, ValueError, TypeError, KeyError):
-        raise TokenError(
-            "a receipt is not readable; make the file anew", reason="Malformed"
-        ) from None
+    except (jwt.PyJWTError, ValidationError, ValueError):
+        return None  # damaged here: its events are sealed anew with the next export
+    if header.chain_hash != claims.chain_hash:
+        return None
     return verify_receipt(receipt, header, keys.keys, now=now), header, acknowledged
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -425,6 +425,43 @@ async def test_the_database_gone_for_a_moment_costs_a_durable_caller_nothing(
     )
     await guards.tracker.track(CALLS)
     assert len(stored(query)) == 2
+
+
+@pytest.fixture
+def stuck(database: str) -> Iterator[psycopg.Connection[Any]]:
+    """Keeps everybody from writing events until it rolls back."""
+    with psycopg.connect(database) as connection:
+        connection.execute("LOCK TABLE usage_events IN ACCESS EXCLUSIVE MODE")
+        yield connection
+
+
+async def test_a_database_that_hangs_is_given_up_in_time(
+    guards: Guards,
+    query: Query,
+    line: Line,
+    stuck: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writer, "_WRITE_SECONDS", 0.2)
+    with pytest.raises(BillingProviderError) as caught:
+        await guards.tracker.track(CALLS)
+    assert caught.value.reason == "DatabaseUnavailable"
+    stuck.rollback()
+    await guards.tracker.track(CALLS)
+    assert len(stored(query)) == 1
+
+
+async def test_a_stop_waits_for_a_hanging_database_no_longer_than_it_may(
+    guards: Guards, query: Query, stuck: psycopg.Connection[Any]
+) -> None:
+    tracker = guards.new_tracker(buffered=True, close_seconds=0.2)
+    with pytest.raises(BillingProviderError) as caught:
+        await track_some(tracker, 3)
+    assert caught.value.details == {"events": 3}
+    stuck.rollback()
+    await guards.tracker.track(CALLS)
+    # Nothing of what was given up came in behind our back.
+    assert len(stored(query)) == 1
 
 
 def test_the_documented_shape_of_the_older_library_stays() -> None:
