@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import IO, Annotated
 
 import typer
 
@@ -14,6 +15,7 @@ from brinkbyte.billing.standalone import standalone_context
 from brinkbyte.billing.terminal import fail, one_sentence_errors
 from brinkbyte.billing.usage.air_gap import ImportedUsage, import_usage
 from brinkbyte.kit.logging import configure_logging
+from brinkbyte.kit.streams import file_or_stdin, write_out
 
 usage_app = typer.Typer(no_args_is_help=True, help="Usage that came as a file.")
 
@@ -25,8 +27,10 @@ def usage() -> None:
 
 @usage_app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="file that `brinkbyte usage export` wrote")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="file for the receipts")],
+    file: Annotated[
+        str, typer.Argument(help="file that `brinkbyte usage export` wrote, - for stdin")
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", help="file for the receipts, - for stdout")],
     customer: Annotated[
         str | None, typer.Option(help="refuse the file unless it is this customer's")
     ] = None,
@@ -39,10 +43,15 @@ def import_file(
     """
     configure_logging(level="warning")
     with one_sentence_errors():
-        done = run_import(ImportSettings.load(), file, out, customer=customer)
+        settings = ImportSettings.load()
+        with file_or_stdin(file) as path, tempfile.TemporaryFile() as receipts:
+            done = run_import(settings, path, receipts, customer=customer)
+            receipts.seek(0)
+            write_out(out, receipts)
         typer.echo(
             f"{done.customer_id}: {done.batches} batches of instance {done.instance} are in the "
-            f"ledger; carry {out} back and import it there with `brinkbyte usage import`"
+            "ledger; carry the receipts back and import them with `brinkbyte usage import`",
+            err=True,
         )
         if done.refused is not None:
             refused = done.refused
@@ -54,7 +63,7 @@ def import_file(
 
 
 def run_import(
-    settings: ImportSettings, file: Path, out: Path, *, customer: str | None = None
+    settings: ImportSettings, file: Path, out: IO[bytes], *, customer: str | None = None
 ) -> ImportedUsage:
     """Import with a database and signing keys of its own."""
 

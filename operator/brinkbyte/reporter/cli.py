@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Final
+from typing import Annotated, Final
 
 import psycopg
 import typer
 
 from brinkbyte.kit.errors import PermanentError, TemporaryError
 from brinkbyte.kit.logging import configure_logging
+from brinkbyte.kit.streams import file_or_stdin, write_out
 from brinkbyte.reporter.run import Outcome, Result, release_roots, run_report
 from brinkbyte.reporter.settings import ReporterSettings
 
@@ -135,11 +134,7 @@ def export_file(
             air_gap.export_usage(settings, file, customer_id=customer, acknowledged=acknowledged)
         )
         file.seek(0)
-        if out == "-":
-            shutil.copyfileobj(file, sys.stdout.buffer)
-            sys.stdout.buffer.flush()
-        else:
-            _write(Path(out), file)
+        write_out(out, file)
         typer.echo(
             f"{done.events} events in {done.batches} batches. The vendor takes the file in with "
             "`brinkbyte billing admin usage import`; import the receipts that come back with "
@@ -167,7 +162,7 @@ def import_file(
     settings = _settings(database_url, identity_dir, license_dir)
     with _exit_codes():
         roots = release_roots()
-        with _on_disk(file) as path:
+        with file_or_stdin(file) as path:
             done = asyncio.run(air_gap.import_receipts(settings, path, roots))
         typer.echo(
             f"{done.marked} batches acknowledged, {done.known} were already; "
@@ -262,23 +257,3 @@ def _exit_codes(permanent: int = EXIT_CODES[Result.PERMANENT]) -> Iterator[None]
     except OSError as error:
         typer.echo(f"{error.filename or 'file'}: {error.strerror}", err=True)
         raise typer.Exit(permanent) from None
-
-
-@contextmanager
-def _on_disk(name: str) -> Iterator[Path]:
-    """Return the file's path; stdin becomes a file, as it is read more than once."""
-    if name != "-":
-        yield Path(name)
-        return
-    with tempfile.NamedTemporaryFile() as file:
-        shutil.copyfileobj(sys.stdin.buffer, file)
-        file.flush()
-        yield Path(file.name)
-
-
-def _write(path: Path, file: IO[bytes]) -> None:
-    """Write the file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as target:
-        shutil.copyfileobj(file, target)
-    temporary.replace(path)

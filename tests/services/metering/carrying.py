@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from brinkbyte.billing.migrate import API
 from brinkbyte.billing.settings import ImportSettings
 from brinkbyte.billing.usage.air_gap import ImportedUsage
 from brinkbyte.billing.usage_cli import run_import
+from brinkbyte.kit.streams import write_out
 from brinkbyte.reporter.air_gap import Exported, Imported, export_usage, import_receipts
 from support.billing import DEFAULT_TERMS, BillingApi
 from support.licensing import vendor
@@ -56,7 +58,11 @@ class Carried:
         settings = ImportSettings(
             database_url=SecretStr(self.api.dsn(API)), signing_keys_dir=self.api.keys
         )
-        return run_import(settings, file or self.file, out or self.receipts, **more)
+        with tempfile.TemporaryFile() as receipts:
+            done = run_import(settings, file or self.file, receipts, **more)
+            receipts.seek(0)
+            write_out(str(out or self.receipts), receipts)
+        return done
 
     def import_receipts(self, receipts: Path | None = None) -> Imported:
         return asyncio.run(

@@ -420,6 +420,10 @@ def test_commands_say_what_to_do_next(
     taken = CliRunner().invoke(billing_cli, importing)
     assert taken.exit_code == 0, taken.output
     assert "1 batches" in taken.output
+    streamed = CliRunner().invoke(
+        billing_cli, [*importing[:3], "-", "-o", "-"], input=carried.file.read_bytes()
+    )
+    assert streamed.stdout.splitlines()[1].encode() == lines(carried.receipts)[1].strip()
     back = usage(carried, "import", str(carried.receipts))
     assert back.exit_code == 0, back.output
     assert "1 batches acknowledged, 0 were already; 0 events have no receipt" in back.stdout

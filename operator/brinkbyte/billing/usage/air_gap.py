@@ -26,7 +26,6 @@ from brinkbyte.kit.errors import PermanentError
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.metering.files import (
-    FileError,
     FileLines,
     FileWriter,
     ReceiptsFile,
@@ -54,14 +53,14 @@ class ImportedUsage:
 
 
 async def import_usage(
-    context: Context, path: Path, out: Path, *, actor: str, customer: str | None = None
+    context: Context, path: Path, out: IO[bytes], *, actor: str, customer: str | None = None
 ) -> ImportedUsage:
-    """Take in a file of sealed batches and write the file of their receipts.
+    """Take in a file of sealed batches and write their receipts.
 
     Args:
         context: dependencies; the database as the api role.
         path: the file that ``brinkbyte usage export`` wrote.
-        out: file for the receipts; written whole or not at all.
+        out: gets the file of receipts, once all of it is known.
         actor: for the audit log.
         customer: refuse the file unless it is this customer's.
 
@@ -92,7 +91,7 @@ async def import_usage(
     caller = InstanceCaller(tenant_id, found.instance, _NO_CREDENTIAL, frozenset(INSTANCE_FAMILIES))
     context.keyring.refresh()
     batches, refused = 0, None
-    with tempfile.TemporaryFile(dir=out.parent) as receipts:
+    with tempfile.TemporaryFile() as receipts:
         for body in _batches(path):
             try:
                 receipt = await service.ingest(context, caller, body)
@@ -146,16 +145,9 @@ def _refused(body: bytes, error: ProblemError) -> RefusedBatch:
     return RefusedBatch(epoch=epoch, batch_no=batch_no, reason=error.reason, message=error.message)
 
 
-def _write(out: Path, first: ReceiptsFile, receipts: IO[bytes]) -> None:
-    """Write the file whole or not at all."""
+def _write(out: IO[bytes], first: ReceiptsFile, receipts: IO[bytes]) -> None:
     writer = FileWriter(first)
-    temporary = out.with_name(f".{out.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(writer.begin())
-        for line in receipts:
-            file.write(writer.line(line.rstrip(b"\n")))
-        file.write(writer.end())
-    temporary.replace(out)
-
-
-__all__ = ["FileError", "ImportedUsage", "import_usage"]
+    out.write(writer.begin())
+    for line in receipts:
+        out.write(writer.line(line.rstrip(b"\n")))
+    out.write(writer.end())
