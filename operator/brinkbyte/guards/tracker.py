@@ -15,7 +15,7 @@ from psycopg_pool import PoolTimeout
 
 from brinkbyte.catalog import Catalog
 from brinkbyte.guards.answers import Amount, BillingProviderError
-from brinkbyte.guards.writer import GroupWriter, Tracked
+from brinkbyte.guards.writer import GroupWriter
 from brinkbyte.kit.errors import InvalidInputError, TemporaryError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import Pool
@@ -214,10 +214,10 @@ class UsageTracker:
             await self._room()
         if not self._buffered:
             done: asyncio.Future[str] = loop.create_future()
-            self._writer.add(Tracked(millisecond, row, done))
+            self._writer.add((millisecond, row, done))
             self._tracked += 1
             return await done
-        self._writer.add(Tracked(millisecond, row, None))
+        self._writer.add((millisecond, row, None))
         self._tracked += 1
         self._turn += 1
         if self._turn >= _TURN:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 import psycopg
 from psycopg.pq import TransactionStatus
@@ -36,17 +36,8 @@ _WRITE_SECONDS: Final = 30.0
 _log = get_logger(__name__)
 
 
-class Tracked(NamedTuple):
-    """An event that waits.
-
-    Attributes:
-        millisecond: Unix time of the event.
-        done: gets its id once it is durable; None: nobody waits for that.
-    """
-
-    millisecond: int
-    row: CopyRow
-    done: asyncio.Future[str] | None
+Tracked: TypeAlias = tuple[int, CopyRow, "asyncio.Future[str] | None"]
+"""An event that waits: its Unix millisecond, its row, and what gets its id once it is durable."""
 
 
 @dataclass(eq=False)
@@ -181,9 +172,9 @@ class GroupWriter:
 
     def _cut(self) -> _Group:
         rows = [self._rows.popleft() for _ in range(min(_GROUP, len(self._rows)))]
-        ids = self._ids.texts([row.millisecond for row in rows])
-        lines = copy_lines(ids, [row.row for row in rows])
-        return _Group(ids, lines, [row.done for row in rows])
+        milliseconds, copied, waiting = zip(*rows, strict=True)
+        ids = self._ids.texts(milliseconds)
+        return _Group(ids, copy_lines(ids, copied), list(waiting))
 
     async def _deliver(self, group: _Group) -> None:
         """Write a group, or tell its callers; with ``keep`` until it is written."""
