@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header
@@ -11,8 +12,10 @@ from fastapi import Depends, FastAPI, Header
 from brinkbyte.guards import (
     EntitlementEnforcer,
     GuardSettings,
+    UsageTracker,
     check_device_limit,
     get_entitlement_enforcer,
+    get_usage_tracker,
     install_problem_handlers,
     open_guards,
     require_active_subscription,
@@ -21,6 +24,7 @@ from brinkbyte.guards import (
 )
 
 Enforcer = Annotated[EntitlementEnforcer, Depends(get_entitlement_enforcer)]
+Tracker = Annotated[UsageTracker, Depends(get_usage_tracker)]
 
 
 @asynccontextmanager
@@ -43,9 +47,10 @@ async def health() -> dict[str, str]:
 
 
 @app.post("/exports", dependencies=[licensed, Depends(require_feature("canExportData"))])
-async def export() -> dict[str, str]:
-    """Export: only plans that have the feature get here."""
-    return {"exported": "everything"}
+async def export(tracker: Tracker) -> dict[str, str]:
+    """Export: only plans that have the feature get here; what went out is metered, not limited."""
+    event = await tracker.track("cloud_export_gb", Decimal("0.25"))
+    return {"exported": "everything", "event": event or "not metered"}
 
 
 @app.post("/devices", dependencies=[licensed, Depends(check_device_limit)])

@@ -15,6 +15,7 @@ from bench.guards import guards
 from bench.importing import importing
 from bench.rating import SUBSCRIPTIONS, rating
 from bench.result import Result, result
+from bench.tracking import CALLERS, tracking
 from bench.validation import FEW, MANY, RATE, p99, validation
 from stack.cluster import Cluster
 from stack.release import install_billing, install_operator
@@ -25,7 +26,14 @@ CLUSTER: Final = "brinkbyte-bench"
 
 def run() -> list[Result]:
     """Measure beside the cluster, then bring a new one up, measure on it, remove it."""
-    found = [*_guards(), *_validation(), *_importing(), *_rating()]
+    beside = (
+        _guards,
+        _tracking,
+        _validation,
+        _importing,
+        _rating,
+    )
+    found = [line for part in beside for line in part()]
     cluster = Cluster.create(CLUSTER, BUILD / "bench" / "kubeconfig")
     try:
         cluster.load_images()
@@ -51,6 +59,23 @@ def _guards() -> list[Result]:
             "Atomic check-and-record, durable, p99", guarded.record, "ms",
             beside="bare UPDATE in its own transaction, same server", beside_value=guarded.update,
             target="<= 2 ms", ok=guarded.record <= 2,
+        ),
+    ]  # fmt: skip
+
+
+def _tracking() -> list[Result]:
+    with step("usage tracking of a service beside the instance"):
+        tracked = tracking()
+    return [
+        result(
+            "Usage tracked, buffered, to the end of the orderly stop", tracked.buffered, "events/s",
+            beside="bare COPY of the same rows, same table", beside_value=tracked.copy,
+            target=">= 200000 events/s, none lost", ok=tracked.buffered >= 200_000,
+        ),
+        result(
+            f"Usage tracked, durable, {CALLERS} callers at once", tracked.durable, "events/s",
+            beside="bare COPY of the same rows, same table", beside_value=tracked.copy,
+            target=">= 50000 events/s, none lost", ok=tracked.durable >= 50_000,
         ),
     ]  # fmt: skip
 

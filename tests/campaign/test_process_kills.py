@@ -25,10 +25,10 @@ from support.postgres import PostgresServer
 SOURCE = Path(__file__).resolve().parents[2] / "operator" / "brinkbyte"
 KILLS = 170 if soaking() else 24
 # Points with a campaign or a test of their own: the operator's, Triton's, the migrations', the
-# guards', the bundles', the import's.
+# guards' and their tracker's, the snapshots', the bundles', the imports'.
 ELSEWHERE = {"bundle.before_commit"} | {
     f"{what}.{when}"
-    for what in ("infer", "migrate", "guards")
+    for what in ("infer", "migrate", "guards", "tracker", "snapshot")
     for when in ("before_commit", "committed")
 }
 METERED = ("telemetry", "infer")

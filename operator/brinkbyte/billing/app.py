@@ -31,6 +31,7 @@ from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
 from brinkbyte.billing.usage import endpoints as usage
+from brinkbyte.billing.usage import reconciling
 from brinkbyte.billing.usage import repository as ledger
 from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger
@@ -89,7 +90,15 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     install_problem_handlers(app)
     _install_database_handlers(app)
     _install_probes(app)
-    for module in (customers, subscriptions, instances, licenses, usage, administration):
+    for module in (
+        customers,
+        subscriptions,
+        instances,
+        licenses,
+        usage,
+        reconciling,
+        administration,
+    ):
         app.include_router(module.router)
     app.include_router(licenses.well_known)
     _complete_openapi(app)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,16 +12,11 @@ from typing import Annotated
 import typer
 
 from brinkbyte.billing.admin import ACTOR
-from brinkbyte.billing.auth import Secrets
-from brinkbyte.billing.context import Context
-from brinkbyte.billing.db import Database
 from brinkbyte.billing.licenses.bundles import BundleRefusedError, MadeBundle, make_bundle
-from brinkbyte.billing.licenses.keys import KeyRing, release_roots
 from brinkbyte.billing.settings import BundleSettings
+from brinkbyte.billing.standalone import standalone_context
 from brinkbyte.billing.terminal import fail, one_sentence_errors
-from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import configure_logging
-from brinkbyte.kit.pools import postgres_pool
 from brinkbyte.license.request import SiteRequest, read_request
 
 
@@ -71,23 +64,15 @@ def make(
     """Make a bundle with a database and signing keys of its own."""
 
     async def run() -> MadeBundle:
-        keyring = KeyRing(settings.signing_keys_dir, release_roots())
-        with ThreadPoolExecutor(os.cpu_count() or 2, "sign") as threads:
-            async with postgres_pool(
-                settings.admin_database_url.get_secret_value(), max_size=2, name="brinkbyte-admin"
-            ) as pool:
-                context = Context(
-                    database=Database(pool),
-                    # No API secret is made or looked up for a site without a line.
-                    secrets=Secrets(""),
-                    keyring=keyring,
-                    catalog=load_catalog(settings.catalog),
-                    clock=time.time,
-                    threads=threads,
-                )
-                return await make_bundle(
-                    context, asked, actor=ACTOR, until=until, replace_instance=replace
-                )
+        async with standalone_context(
+            settings.admin_database_url,
+            settings.signing_keys_dir,
+            settings.catalog,
+            name="brinkbyte-admin",
+        ) as context:
+            return await make_bundle(
+                context, asked, actor=ACTOR, until=until, replace_instance=replace
+            )
 
     return asyncio.run(run())
 

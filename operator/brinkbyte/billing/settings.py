@@ -104,6 +104,14 @@ class BundleSettings(AdminSettings):
     signing_keys_dir: Path
 
 
+class ImportSettings(SecretSettings):
+    """What taking in usage from a file needs; all of it as in :class:`ServerSettings`."""
+
+    database_url: SecretStr
+    signing_keys_dir: Path
+    catalog: str | None = None
+
+
 class MigrationSettings(SecretSettings):
     """What ``brinkbyte billing migrate`` needs.
 

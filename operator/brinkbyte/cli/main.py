@@ -19,7 +19,10 @@ EXIT_USAGE: Final = 2
 GROUPS: Final[dict[str, tuple[str, str]]] = {
     "operator": ("brinkbyte.controller.cli", "the Kubernetes operator"),
     "instance": ("brinkbyte.instance.cli", "the customer-instance API"),
-    "usage": ("brinkbyte.reporter.cli", "report metered usage to the billing API"),
+    "usage": (
+        "brinkbyte.reporter.cli",
+        "report metered usage, carry it as a file, compare it with the ledger",
+    ),
     "billing": ("brinkbyte.billing.cli", "the global billing API and its administration"),
     "migrate": ("brinkbyte.importer.cli", "bring old databases into the instance's"),
     "license": ("brinkbyte.cli.license", "look at licenses and prove them"),

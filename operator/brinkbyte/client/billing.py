@@ -43,6 +43,7 @@ from brinkbyte.license.wire import (
     ValidateRequest,
 )
 from brinkbyte.metering.batches import BatchAnswer, SealedBatch, UsageHead
+from brinkbyte.metering.reconciling import LedgerBatches, LedgerEvents
 
 _JSON: Final = {"content-type": "application/json"}
 _LONG_SECONDS: Final = 30.0
@@ -196,6 +197,22 @@ class BillingClient:
             "POST", "/api/v1/usage/batch", body=batch.to_wire(), phase_seconds=_LONG_SECONDS
         )
         return _parse(response, BatchAnswer)
+
+    async def ledger_events(self, after: str, until: str) -> LedgerEvents:
+        """``GET /api/v1/usage/events``: what the ledger has above one id and below another."""
+        query = {"after": after, "until": until}
+        response = await self._request(
+            "GET", "/api/v1/usage/events", params=query, phase_seconds=_LONG_SECONDS
+        )
+        return _parse(response, LedgerEvents)
+
+    async def ledger_batches(self, epoch: str | None, batch_no: int) -> LedgerBatches:
+        """``GET /api/v1/usage/batches``: the batches after that one; None: from the first."""
+        query = {} if epoch is None else {"epoch": epoch, "batchNo": str(batch_no)}
+        response = await self._request(
+            "GET", "/api/v1/usage/batches", params=query, phase_seconds=_LONG_SECONDS
+        )
+        return _parse(response, LedgerBatches)
 
     async def _post(
         self, path: str, request: BaseModel, answer: type[A], *, authorize: bool = True

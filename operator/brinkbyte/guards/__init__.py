@@ -1,4 +1,4 @@
-"""What the vendor's own services import: guards, entitlement enforcement.
+"""What the vendor's own services import: guards, entitlement enforcement, usage tracking.
 
 Such services run beside the instance, on its database. In: a request or a call to be guarded. Out:
 leave to go on, or a refusal with its reason; metering events in the outbox. May import:
@@ -7,6 +7,7 @@ leave to go on, or a refusal with its reason; metering events in the outbox. May
 - ``context``: opened in a service's lifespan; holds what checks stand on.
 - ``license``: the license in force, followed without a restart. ``standing``: what it allows.
 - ``guard``: dependencies and decorators.
+- ``tracker``: records what was used. ``writer``: many events, one commit.
 - ``enforcer``: check and record, atomic. ``quotas``: signed quotas as counters.
 - ``answers``: answers, refusals, failures.
 """
@@ -19,11 +20,13 @@ from brinkbyte.guards.guard import (
     check_device_limit,
     check_entitlement_or_raise,
     get_entitlement_enforcer,
+    get_usage_tracker,
     require_active_subscription,
     require_entitlement,
     require_feature,
 )
 from brinkbyte.guards.settings import GuardSettings
+from brinkbyte.guards.tracker import TrackerFullError, UsageTracker
 from brinkbyte.kit.problem import install_problem_handlers
 
 __all__ = [
@@ -34,10 +37,13 @@ __all__ = [
     "Guard",
     "GuardSettings",
     "Guards",
+    "TrackerFullError",
+    "UsageTracker",
     "check_device_limit",
     "check_entitlement_or_raise",
     "current_guards",
     "get_entitlement_enforcer",
+    "get_usage_tracker",
     "guards_in_thread",
     "install_problem_handlers",
     "open_guards",

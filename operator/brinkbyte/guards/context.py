@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from anyio.from_thread import start_blocking_portal
@@ -18,6 +19,7 @@ from brinkbyte.guards.enforcer import EntitlementEnforcer
 from brinkbyte.guards.license import FollowedLicense
 from brinkbyte.guards.settings import GuardSettings
 from brinkbyte.guards.standing import unknown_feature
+from brinkbyte.guards.tracker import UsageTracker
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.license.keys import PublicJwk
 from brinkbyte.license.modes import UPGRADE_URL
@@ -37,6 +39,8 @@ class Guards:
     """What the checks of a service stand on.
 
     Attributes:
+        tracker: the service's own, as its settings say.
+        new_tracker: makes another one, ``async with guards.new_tracker(buffered=True) as tracker``.
         loop: the event loop that connections belong to.
         waived: what would have been refused, had the vendor not switched validation off, by
             feature; of meters the counters say it.
@@ -46,6 +50,8 @@ class Guards:
     enforcer: EntitlementEnforcer
     catalog: Catalog
     loop: asyncio.AbstractEventLoop
+    tracker: UsageTracker
+    new_tracker: Callable[..., UsageTracker]
     waived: Counter[str] = field(default_factory=Counter)
 
     def subscription(self) -> Answer:
@@ -171,7 +177,22 @@ async def open_guards(
             family=settings.meter_family,
             service=settings.service_name,
         )
-        guards = Guards(followed, enforcer, catalog, asyncio.get_running_loop())
+        new_tracker = partial(
+            UsageTracker,
+            pool,
+            catalog,
+            customer_id=settings.customer_id,
+            family=settings.meter_family,
+            tracking=lambda: followed.standing.policy.flags.usage_tracking,
+        )
+        tracker = new_tracker(
+            buffered=settings.tracker_buffered,
+            batch_size=settings.tracker_batch_size,
+            flush_seconds=settings.tracker_flush_seconds,
+            max_events=settings.tracker_max_events,
+        )
+        loop = asyncio.get_running_loop()
+        guards = Guards(followed, enforcer, catalog, loop, tracker, new_tracker)
         jobs = (
             (settings.watch_seconds, followed.look_into_directory),
             (settings.database_seconds, followed.look_into_database),
@@ -179,7 +200,9 @@ async def open_guards(
         tasks = [asyncio.create_task(_every(seconds, job)) for seconds, job in jobs]
         _open.append(guards)
         try:
-            yield guards
+            # Its events go into the database before the pool closes.
+            async with tracker:
+                yield guards
         finally:
             _open.remove(guards)
             for task in tasks:

@@ -17,6 +17,7 @@ from brinkbyte.guards.answers import Amount, Answer
 from brinkbyte.guards.context import Guards, current_guards
 from brinkbyte.guards.enforcer import EntitlementEnforcer
 from brinkbyte.guards.standing import known_features, unknown_feature
+from brinkbyte.guards.tracker import UsageTracker
 
 F = TypeVar("F", bound=Callable[..., Any])
 Quantity: TypeAlias = Amount | Callable[..., Amount]
@@ -142,6 +143,15 @@ async def get_entitlement_enforcer() -> EntitlementEnforcer:
         BillingProviderError: the guards are not open.
     """
     return current_guards().enforcer
+
+
+async def get_usage_tracker() -> UsageTracker:
+    """FastAPI dependency: the tracker of this service.
+
+    Raises:
+        BillingProviderError: the guards are not open.
+    """
+    return current_guards().tracker
 
 
 async def check_entitlement_or_raise(resource: str, quantity: Amount = 1) -> Answer:

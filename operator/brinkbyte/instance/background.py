@@ -16,6 +16,7 @@ from brinkbyte.instance.container import Instance
 from brinkbyte.instance.licensing.audit import FLUSH_SECONDS
 from brinkbyte.instance.licensing.service import CLOCK_SAVE_SECONDS
 from brinkbyte.instance.services.reports import REFRESH_SECONDS
+from brinkbyte.instance.services.snapshots import SNAPSHOT_SECONDS
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.license.claims import TokenKind
@@ -61,6 +62,7 @@ class Background:
             self._every("clock", CLOCK_SAVE_SECONDS, service.save_clock),
             self._every("audit", FLUSH_SECONDS, service.audit.flush),
             self._every("maintenance", MAINTENANCE_SECONDS, self.maintain),
+            self._every("snapshot", SNAPSHOT_SECONDS, self.take_snapshot),
             self._every("views", REFRESH_SECONDS, self._instance.reports.refresh),
             self._refresh_again_and_again(),
         ]
@@ -127,6 +129,11 @@ class Background:
         )
         if answer.refresh:
             await instance.license.refresh()
+
+    async def take_snapshot(self) -> None:
+        """Record the site's gauges, once a day; not before its devices and license are known."""
+        if self._devices_synced is not None:
+            await self._instance.snapshots.take()
 
     async def maintain(self) -> None:
         """Make partitions, drop what is past its retention, forget old keys and audit rows."""

@@ -19,6 +19,7 @@ from brinkbyte.instance.services.cameras import CameraService
 from brinkbyte.instance.services.frames import FrameService
 from brinkbyte.instance.services.inference import InferenceService
 from brinkbyte.instance.services.reports import Reports
+from brinkbyte.instance.services.snapshots import Snapshots
 from brinkbyte.instance.services.telemetry import TelemetryService
 from brinkbyte.instance.services.views import Views
 from brinkbyte.instance.settings import InstanceSettings
@@ -54,6 +55,7 @@ class Instance:
     inference: InferenceService
     views: Views
     reports: Reports
+    snapshots: Snapshots
     metrics: Metrics
 
     async def sync_devices(self) -> None:
@@ -144,6 +146,7 @@ async def open_instance(
                 clone_alarm=lambda: billing.clone_alarm,
             ),
             reports=Reports(pool, license_service),
+            snapshots=Snapshots(pool, license_service, catalog, customer_id=settings.customer_id),
             metrics=metrics,
         )
         metrics.registry.register(StateCollector(instance))

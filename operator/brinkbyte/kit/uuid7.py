@@ -8,11 +8,13 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 _RAND_A_BITS = 12
 _RAND_B_BITS = 62
+_RAND_B = (1 << _RAND_B_BITS) - 1
+_VARIANT = 0b10 << _RAND_B_BITS
 _VERSION = 7
 _MILLISECOND_BITS = 48
 MAX_MILLISECOND = (1 << _MILLISECOND_BITS) - 1
@@ -53,6 +55,40 @@ class Uuid7Generator:
                     self._tail = secrets.randbits(_RAND_A_BITS + _RAND_B_BITS - 1)
             return from_parts(self._millisecond, self._tail)
 
+    def texts(self, milliseconds: Sequence[int]) -> list[str]:
+        """Return the texts of one id for each of these Unix milliseconds, increasing.
+
+        As if each had been asked for at its millisecond by the clock, several times as fast.
+
+        Raises:
+            ValueError: a millisecond does not fit 48 bits.
+        """
+        ids = []
+        with self._lock:
+            last, tail = self._millisecond, self._tail
+            start = ""
+            steps = memoryview(secrets.token_bytes(2 * len(milliseconds))).cast("H")
+            for now, step in zip(milliseconds, steps, strict=True):
+                if last - _STEADY_MILLISECONDS <= now <= last:
+                    before = tail >> _RAND_B_BITS
+                    tail += 1 + step
+                    if tail >> (_RAND_A_BITS + _RAND_B_BITS):
+                        last += 1
+                        tail = secrets.randbits(_RAND_A_BITS + _RAND_B_BITS - 1)
+                        start = ""
+                    elif tail >> _RAND_B_BITS != before:
+                        start = ""
+                else:
+                    last = now
+                    tail = secrets.randbits(_RAND_A_BITS + _RAND_B_BITS - 1)
+                    start = ""
+                if not start:
+                    start = str(from_parts(last, tail))[:19]
+                end = "%016x" % (_VARIANT | tail & _RAND_B)
+                ids.append(f"{start}{end[:4]}-{end[4:]}")
+            self._millisecond, self._tail = last, tail
+        return ids
+
 
 def from_parts(millisecond: int, tail: int) -> UUID:
     """Build a UUIDv7 from Unix milliseconds and 74 bits of tail.
@@ -65,7 +101,7 @@ def from_parts(millisecond: int, tail: int) -> UUID:
     if tail < 0 or tail >> (_RAND_A_BITS + _RAND_B_BITS):
         raise ValueError("tail does not fit 74 bits")
     high = (millisecond << 16) | (_VERSION << 12) | (tail >> _RAND_B_BITS)
-    low = (0b10 << _RAND_B_BITS) | (tail & ((1 << _RAND_B_BITS) - 1))
+    low = _VARIANT | (tail & _RAND_B)
     return UUID(int=(high << 64) | low)
 
 

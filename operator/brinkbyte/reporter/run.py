@@ -68,6 +68,15 @@ class Outcome:
     progress: Progress = field(default_factory=Progress)
 
 
+def release_roots() -> Mapping[str, PublicJwk]:
+    """Return the root keys that receipts are judged by.
+
+    Raises:
+        KeySetError: the release was built without them.
+    """
+    return load_release_roots().keys
+
+
 async def run_report(
     settings: ReporterSettings,
     *,
@@ -203,7 +212,7 @@ class _Run:
 
     async def _deliver(self) -> None:
         identity = Identity(self.settings.identity_dir)
-        roots = load_release_roots().keys if self.roots is None else self.roots
+        roots = release_roots() if self.roots is None else self.roots
         key, instance = identity.signing_key(), identity.instance_id()
         client = self.client_factory(
             identity.billing_url(), identity.credential, ca_file=identity.ca_file()

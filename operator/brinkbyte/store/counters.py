@@ -133,6 +133,17 @@ async def release(
     return None if row is None else Decimal(row[0])
 
 
+async def held_gauges(conn: AsyncConnection[Any], tenant_id: str) -> dict[str, Decimal]:
+    """Return the level of every gauge that services count, by meter."""
+    async with conn.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT meter, used FROM entitlement_counters "
+            "WHERE tenant_id = %s AND period_ends_at = 'infinity'",
+            (tenant_id,),
+        )
+        return {str(meter): Decimal(used) async for meter, used in cursor}
+
+
 async def registered_devices(conn: AsyncConnection[Any], tenant_id: str) -> int:
     """Return how many devices are registered."""
     row = await _row(conn, _DEVICES, {"tenant": tenant_id})

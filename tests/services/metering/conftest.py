@@ -5,13 +5,25 @@ from pathlib import Path
 
 import pytest
 
+from support.billing import BillingApi, new_billing_api, remove_billing_api
 from support.customer_database import database, migrated_template
 from support.licensing import INSTANCE, vendor
 from support.metering_ledger import Ledger, LedgerServer
 from support.metering_site import Site, vendor_trust
-from support.postgres import postgres_database, postgres_server
+from support.postgres import PostgresServer, postgres_database, postgres_server
 
 __all__ = ["database", "migrated_template", "postgres_database", "postgres_server"]
+
+
+@pytest.fixture(scope="module")
+def api(postgres_server: PostgresServer) -> Iterator[BillingApi]:
+    """A real billing API without customers."""
+    made = new_billing_api(postgres_server)
+    try:
+        made.start()
+        yield made
+    finally:
+        remove_billing_api(made)
 
 
 @pytest.fixture

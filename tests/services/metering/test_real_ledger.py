@@ -40,16 +40,6 @@ KEY = vendor().instance_key
 NewSite = Callable[[], Awaitable[tuple[str, Site]]]
 
 
-@pytest.fixture(scope="module")
-def api(postgres_server: PostgresServer) -> Iterator[BillingApi]:
-    made = new_billing_api(postgres_server)
-    try:
-        made.start()
-        yield made
-    finally:
-        remove_billing_api(made)
-
-
 @pytest.fixture
 async def new_site(
     api: BillingApi, postgres_server: PostgresServer, migrated_template: str, tmp_path: Path

@@ -76,11 +76,19 @@ def enforcer() -> Counting:
     return Counting(1)
 
 
+def unopened(
+    license_: FollowedLicense, enforcer: EntitlementEnforcer, loop: asyncio.AbstractEventLoop
+) -> Guards:
+    """Guards without a tracker."""
+    nothing = cast("Any", None)
+    return Guards(license_, enforcer, load_catalog(), loop, nothing, nothing)
+
+
 @pytest.fixture
 def guards(enforcer: Counting, monkeypatch: pytest.MonkeyPatch) -> Guards:
     """Of no event loop: enough for what memory answers."""
     loop = cast("asyncio.AbstractEventLoop", None)
-    made = Guards(followed(licensed()), cast("EntitlementEnforcer", enforcer), load_catalog(), loop)
+    made = unopened(followed(licensed()), cast("EntitlementEnforcer", enforcer), loop)
     monkeypatch.setattr(context, "_open", [made])
     return made
 
@@ -89,7 +97,7 @@ def guards(enforcer: Counting, monkeypatch: pytest.MonkeyPatch) -> Guards:
 async def running(guards: Guards, monkeypatch: pytest.MonkeyPatch) -> Guards:
     """The same within this test's event loop."""
     loop = asyncio.get_running_loop()
-    made = Guards(guards.license, guards.enforcer, guards.catalog, loop)
+    made = unopened(guards.license, guards.enforcer, loop)
     monkeypatch.setattr(context, "_open", [made])
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from uuid import UUID, uuid4
 
 import pytest
@@ -73,3 +74,38 @@ def test_what_is_no_uuid7_has_no_time() -> None:
         first_of(MAX_MILLISECOND + 1)
     with pytest.raises(ValueError, match="74 bits"):
         from_parts(0, -1)
+
+
+@given(st.lists(st.integers(-20_000, 20_000), max_size=300), st.integers(0, 2**32))
+def test_ids_in_bulk_are_those_of_single_calls(steps: list[int], start: int) -> None:
+    times = [10**12 + start]
+    for step in steps:
+        times.append(times[-1] + step)
+    clock = iter(times)
+    single = Uuid7Generator(lambda: next(clock) * 1_000_000)
+    bulk = Uuid7Generator()
+    ones = [single() for _ in times]
+    many = [UUID(text) for text in bulk.texts(times)]
+    assert [millisecond_of(one) for one in many] == [millisecond_of(one) for one in ones]
+    assert [str(one) for one in many] == bulk_text(many)
+    assert all(is_uuid7(one) for one in many)
+    for before, after in pairwise(many):
+        # Only a clock that is put right makes them go back.
+        assert after > before or millisecond_of(after) < millisecond_of(before) - 10_000
+
+
+def bulk_text(ids: list[UUID]) -> list[str]:
+    return [str(UUID(int=one.int)) for one in ids]
+
+
+def test_a_counter_that_overflows_takes_the_next_millisecond(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    generator = Uuid7Generator()
+    monkeypatch.setattr("secrets.randbits", lambda bits: (1 << bits) - 1)
+    monkeypatch.setattr("secrets.token_bytes", lambda size: b"\xff" * size)
+    (first,) = generator.texts([5])
+    generator._tail = (1 << 74) - 2
+    second, third = generator.texts([5, 5])
+    assert [millisecond_of(UUID(text)) for text in (first, second, third)] == [5, 6, 6]
+    assert first < second < third

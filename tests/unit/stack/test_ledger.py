@@ -61,3 +61,31 @@ def test_an_event_outside_every_verified_receipt_is_named() -> None:
     found = compared(event("a"), event("b", number=2), event(None, number=2, event_id="i"))
     assert found.unreceipted == {"b", "i"}
     assert not found.exact
+
+
+def snapshot(meter: str, day: str, *, number: int = 1) -> dict[str, Any]:
+    return {
+        **event(f"snapshot {day} {meter}", number=number),
+        "meter": meter,
+        "attributes": {"snapshot": day},
+    }
+
+
+def test_a_sites_own_snapshots_are_neither_invented_nor_counted() -> None:
+    days = [snapshot(m, d) for m in ("vision.cameras", "vision.storage_gb") for d in ("1", "2")]
+    found = compared(event("a"), event("b"), *days)
+    assert found.exact
+    assert (found.answered, found.in_ledger) == (2, 2)
+
+
+def test_a_snapshot_that_is_there_twice_or_under_no_receipt_is_named() -> None:
+    twice = snapshot("vision.cameras", "1")
+    loose = snapshot("vision.cameras", "2", number=2)
+    found = compared(event("a"), event("b"), twice, twice, loose)
+    assert found.doubled == {"snapshot 1 vision.cameras"}
+    assert found.unreceipted == {"snapshot 2 vision.cameras"}
+
+
+def test_what_only_says_that_it_is_a_snapshot_is_invented() -> None:
+    false = {**snapshot("vision.cameras", "1"), "key": "x"}
+    assert compared(event("a"), event("b"), false).invented == {"x"}
