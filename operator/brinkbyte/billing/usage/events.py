@@ -125,13 +125,15 @@ class Arrived:
 
     Args:
         payload: the array's bytes.
+        raws: the bytes of each event, where they are known.
 
     Raises:
         BatchError: reason ``MalformedBatch``: it is no array.
     """
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, raws: Sequence[bytes] | None = None) -> None:
         self.payload = payload
+        self._raws = raws
         self.events: Sequence[RawEvent | None]
         """What was sent, None where it is no event."""
         try:
@@ -141,8 +143,10 @@ class Arrived:
             self.events = [_read(raw) for raw in self.raws]
 
     @cached_property
-    def raws(self) -> list[bytes]:
+    def raws(self) -> Sequence[bytes]:
         """The bytes of each event."""
+        if self._raws is not None:
+            return self._raws
         try:
             return [bytes(raw) for raw in _raw_lists.decode(self.payload)]
         except _UNREADABLE as error:
@@ -156,7 +160,7 @@ class Arrived:
 
 def arrived(raws: Sequence[bytes]) -> Arrived:
     """Return events that came each for itself."""
-    return Arrived(b"[" + b",".join(raws) + b"]")
+    return Arrived(b"[" + b",".join(raws) + b"]", raws)
 
 
 def _read(raw: bytes) -> RawEvent | None:
