@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from brinkbyte.catalog import Catalog
-from brinkbyte.metering.batches import BatchError
+from brinkbyte.metering.batches import MAX_EVENTS, BatchError
 
 AHEAD_MILLISECONDS: Final = 24 * 3600 * 1000
 KEPT_MILLISECONDS: Final = 400 * 86_400 * 1000
@@ -128,7 +128,7 @@ class Arrived:
         raws: the bytes of each event, where they are known.
 
     Raises:
-        BatchError: reason ``MalformedBatch``: it is no array.
+        BatchError: reason ``MalformedBatch``: no array, or of more than ``MAX_EVENTS``.
     """
 
     def __init__(self, payload: bytes, raws: Sequence[bytes] | None = None) -> None:
@@ -140,7 +140,9 @@ class Arrived:
             self.events = _lists.decode(payload)
         except _UNREADABLE:
             # One that is none, or no array at all.
+            _check_count(self.raws)
             self.events = [_read(raw) for raw in self.raws]
+        _check_count(self.events)
 
     @cached_property
     def raws(self) -> Sequence[bytes]:
@@ -161,6 +163,11 @@ class Arrived:
 def arrived(raws: Sequence[bytes]) -> Arrived:
     """Return events that came each for itself."""
     return Arrived(b"[" + b",".join(raws) + b"]", raws)
+
+
+def _check_count(listed: Sequence[object]) -> None:
+    if len(listed) > MAX_EVENTS:
+        raise BatchError(f"a batch holds at most {MAX_EVENTS} events", reason="MalformedBatch")
 
 
 def _read(raw: bytes) -> RawEvent | None:
