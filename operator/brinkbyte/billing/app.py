@@ -31,8 +31,8 @@ from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
 from brinkbyte.billing.usage import endpoints as usage
-from brinkbyte.billing.usage import reconciling
 from brinkbyte.billing.usage import queries as usage_queries
+from brinkbyte.billing.usage import reconciling
 from brinkbyte.billing.usage import repository as ledger
 from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger

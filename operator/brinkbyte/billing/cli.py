@@ -16,8 +16,8 @@ from brinkbyte.billing.licenses import keys as key_files
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
 from brinkbyte.billing.terminal import fail, one_sentence_errors
-from brinkbyte.billing.usage_cli import usage_app
 from brinkbyte.billing.usage.commands import add_commands as add_usage_commands
+from brinkbyte.billing.usage_cli import usage_app
 from brinkbyte.kit.logging import configure_logging
 
 app = typer.Typer(no_args_is_help=True, help="The global billing API.", add_completion=False)
