@@ -1,0 +1,487 @@
+"""Customers, two billing servers on one database, and everything that can happen to them."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+from psycopg.rows import dict_row
+
+from brinkbyte.license.claims import ReceiptClaims
+from brinkbyte.license.keys import PublicJwk, SigningKey, verify_key_set
+from brinkbyte.license.tokens import TokenError, verify
+from support.billing import DEFAULT_TERMS, BillingApi
+from support.campaign_plan import INGEST, REPORTER
+from support.metering_real import enrolled_site
+from support.processes import free_port
+from support.truth_generator import POINTS as GENERATOR
+from support.truth_line import CALM, LOSSY, OFFLINE, SLOW, Line
+from support.truth_oracle import Findings, LedgerView, describe, examine
+from support.truth_site import BATCH_EVENTS, Customer, Database, Disk, view
+
+STEPS: Final = {
+    "report": 10,
+    "report to the end": 5,
+    "three reporters": 2,
+    "kill a reporter": 5,
+    "kill a reporter at a point": 8,
+    "kill a generator": 3,
+    "kill a generator at a point": 3,
+    "lossy line": 4,
+    "slow line": 4,
+    "line down": 2,
+    "line up": 6,
+    "back up an instance": 4,
+    "restore an instance": 3,
+    "install an instance anew": 2,
+    "clone an instance": 2,
+    "lose a clone": 1,
+    "kill a server": 3,
+    "kill a server at a point": 3,
+    "back up the ledger": 2,
+    "restore the ledger": 2,
+}
+"""What happens, and how often against the others."""
+_FIRST: Final = ("back up an instance", "clone an instance", "back up the ledger")
+"""What others of the same kind need to have happened before."""
+
+
+def plan_steps(numbers: random.Random, count: int) -> list[str]:
+    """Draw so many steps: each kind at least once, the rest by their weights."""
+    others = [step for step in STEPS if step not in _FIRST]
+    drawn = numbers.choices(list(STEPS), list(STEPS.values()), k=max(0, count - len(STEPS)))
+    rest = [*others, *drawn]
+    numbers.shuffle(rest)
+    return [*numbers.sample(_FIRST, len(_FIRST)), *rest]
+
+
+@dataclass(frozen=True)
+class Death:
+    """A disk that died with events on it, and what the vendor had of its instance then."""
+
+    disk: str
+    instance: str
+    lost: int
+    epochs: frozenset[str]
+    silent: bool
+
+
+@dataclass
+class Campaign:
+    """The world; :meth:`step` changes it, :meth:`settle` brings it to rest and examines it."""
+
+    api: BillingApi
+    numbers: random.Random
+    databases: Database
+    empty: str
+    customers: list[Customer] = field(default_factory=list)
+    servers: list[BillingApi] = field(default_factory=list)
+    backups: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    deaths: list[Death] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+    # Kept to the end: a server that a thread started dies with the thread.
+    _starters: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
+
+    # ---- beginning and end ---------------------------------------------------------------
+
+    async def begin(self, root: Path, names: Sequence[str]) -> None:
+        """Start both servers, enroll the customers, record the first events."""
+        second = replace(self.api, port=free_port())
+        self.servers = [self.api, second]
+        self._start_servers()
+        for name in names:
+            self.api.create_customer(name, DEFAULT_TERMS)
+            home = root / name / "first"
+            (root / name / "records").mkdir(parents=True)
+            home.mkdir()
+            key = SigningKey.generate()
+            dsn = self.databases.server.dsn(self.databases.copy(self.empty))
+            site = await enrolled_site(self.api, name, home, dsn, key)
+            site.batch_events = BATCH_EVENTS
+            urls = [server.url for server in self.servers]
+            line = Line(urls, random.Random(self.numbers.randrange(2**31))).__enter__()
+            identity = home / "identity"
+            instance = (identity / "instance-id").read_text()
+            (identity / "billing-url").write_text(line.url)
+            disk = Disk(
+                name,
+                site,
+                self.databases,
+                random.Random(self.numbers.randrange(2**31)),
+                root / name / "records",
+            )
+            self.customers.append(Customer(name, instance, line, root / name, [disk]))
+            disk.generate()
+
+    def close(self) -> None:
+        """End every process and drop every database that this made."""
+        for customer in self.customers:
+            customer.line.__exit__()
+            for disk in customer.disks:
+                disk.kill_generator()
+                disk.kill_reporters()
+        for server in self.servers:
+            server.stop()
+        self._starters.shutdown()
+        self.databases.drop_all()
+
+    # ---- the vendor's side ---------------------------------------------------------------
+
+    def _start_servers(self) -> None:
+        list(self._starters.map(lambda server: server.start(), self.servers))
+
+    def _kill_servers(self) -> None:
+        for server in self.servers:
+            server.kill()
+
+    def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
+        """Read the billing database as the superuser, who sees every tenant."""
+        dsn = self.api.server.dsn(self.api.database)
+        with psycopg.connect(dsn, row_factory=dict_row) as connection:
+            return connection.execute(statement, parameters).fetchall()  # type: ignore[arg-type]  # our own literals
+
+    def billed(self, customer: Customer) -> set[str]:
+        found = self.rows(
+            "SELECT id::text AS id FROM usage_events WHERE tenant_id = %s", customer.name
+        )
+        return {row["id"] for row in found}
+
+    # ---- steps ---------------------------------------------------------------------------
+
+    def step(self, name: str) -> None:
+        """Let one thing happen, on a disk or server by chance, and say so."""
+        customer = self.numbers.choice(self.customers)
+        disk = self.numbers.choice(customer.disks)
+        works: dict[str, Callable[[Customer, Disk], str | None]] = {
+            "report": lambda _, disk: self._report(disk),
+            "report to the end": lambda _, disk: self._report_to_the_end(disk),
+            "three reporters": lambda _, disk: self._three_reporters(disk),
+            "kill a reporter": lambda _, disk: self._kill_reporter(disk),
+            "kill a reporter at a point": lambda _, disk: self._kill_reporter_at(disk),
+            "kill a generator": lambda _, disk: disk.kill_generator(),
+            "kill a generator at a point": lambda _, disk: self._kill_generator_at(disk),
+            "lossy line": lambda customer, _: self._mood(customer, LOSSY),
+            "slow line": lambda customer, _: self._mood(customer, SLOW),
+            "line down": lambda customer, _: self._mood(customer, OFFLINE),
+            "line up": lambda customer, _: self._mood(customer, CALM),
+            "back up an instance": lambda _, disk: disk.back_up(),
+            "restore an instance": self._restore_instance,
+            "install an instance anew": lambda customer, disk: self._replace(
+                customer, disk, self.empty
+            ),
+            "clone an instance": self._clone,
+            "lose a clone": lambda customer, _: self._lose_clone(customer),
+            "kill a server": lambda _, __: self._kill_server(),
+            "kill a server at a point": lambda _, __: self._kill_server_at(),
+            "back up the ledger": lambda _, __: self._back_up_ledger(),
+            "restore the ledger": lambda _, __: self._restore_ledger(),
+        }
+        self.counts[name] += 1
+        said = works[name](customer, disk)
+        at = time.monotonic() - self.began
+        print(f"{at:6.1f} s  {name}: {disk.name}{f', {said}' if said else ''}", flush=True)
+        for each in self.customers:
+            for live in each.disks:
+                live.generate()
+                if self.numbers.random() < 0.2:
+                    live.report()
+        time.sleep(self.numbers.uniform(0, 0.4))
+
+    def _report(self, disk: Disk) -> None:
+        disk.report()
+
+    def _report_to_the_end(self, disk: Disk) -> str:
+        return f"exit code {_ended(disk.report())}"
+
+    def _three_reporters(self, disk: Disk) -> str:
+        return f"exit codes {[_ended(each) for each in [disk.report() for _ in range(3)]]}"
+
+    def _kill_reporter(self, disk: Disk) -> str:
+        disk.report()
+        time.sleep(self.numbers.uniform(0.6, 1.6))
+        return f"{disk.kill_reporters()} killed"
+
+    def _kill_reporter_at(self, disk: Disk) -> str:
+        point = f"{self.numbers.choice(REPORTER)}:{self.numbers.randint(1, 4)}"
+        code = _ended(disk.report(point))
+        self.counts["reporters dead at a point"] += code == -signal.SIGKILL
+        return f"{point}, exit code {code}"
+
+    def _kill_generator_at(self, disk: Disk) -> str:
+        disk.kill_generator()
+        point = f"{self.numbers.choice(GENERATOR)}:{self.numbers.randint(1, 5)}"
+        disk.generate(point)
+        assert disk.generator is not None
+        self.counts["generators dead at a point"] += _ended(disk.generator) == -signal.SIGKILL
+        return point
+
+    def _mood(self, customer: Customer, mood: dict[str, float]) -> None:
+        customer.line.mood = mood
+
+    def _restore_instance(self, customer: Customer, disk: Disk) -> str:
+        backups = [backup for each in customer.disks for backup in each.backups]
+        if not backups:
+            disk.back_up()
+            backups = disk.backups
+        return self._replace(customer, disk, self.numbers.choice(backups))
+
+    def _replace(self, customer: Customer, disk: Disk, template: str) -> str:
+        lost = self._die(customer, disk, template)
+        disk.replace(template)
+        return f"{lost} events lost"
+
+    def _die(self, customer: Customer, disk: Disk, template: str | None) -> int:
+        disk.silence()
+        pending = customer.line.pending()
+        held = disk.view()
+        kept = set() if template is None else view(self.databases.server.dsn(template)).ids
+        for other in customer.disks:
+            if other is not disk:
+                kept |= other.view().ids
+        # The ledger last: what comes in after this was pending.
+        head = self._head(customer)
+        lost = customer.truth.destroyed(
+            disk.name, held, elsewhere=kept, ledger=self.billed(customer), pending=pending
+        )
+        self.counts["events lost"] += len(lost)
+        known = {} if template is None else view(self.databases.server.dsn(template)).receipts
+        if template is not None:
+            self.deaths.append(
+                Death(
+                    disk.name,
+                    customer.instance,
+                    len(lost),
+                    frozenset(self._epochs(customer)),
+                    silent=head is None or head in known,
+                )
+            )
+        return len(lost)
+
+    def _head(self, customer: Customer) -> str | None:
+        found = self.rows(
+            "SELECT encode(last_chain_hash, 'hex') AS head FROM usage_epochs "
+            "WHERE tenant_id = %s AND state = 'open'",
+            customer.name,
+        )
+        return found[0]["head"] if found else None
+
+    def _epochs(self, customer: Customer) -> set[str]:
+        found = self.rows(
+            "SELECT epoch::text AS epoch FROM usage_epochs WHERE tenant_id = %s", customer.name
+        )
+        return {row["epoch"] for row in found}
+
+    def _clone(self, customer: Customer, disk: Disk) -> str:
+        if len(customer.disks) > 1:
+            self._lose_clone(customer)
+            disk = customer.disks[0]
+        return customer.clone(disk).name
+
+    def _lose_clone(self, customer: Customer) -> str:
+        owners = [customer] if len(customer.disks) > 1 else self.customers
+        for owner in owners:
+            if len(owner.disks) > 1:
+                disk = owner.disks[-1]
+                lost = self._die(owner, disk, None)
+                owner.disks.remove(disk)
+                for name in (disk.database, *disk.backups):
+                    self.databases.drop(name)
+                return f"{disk.name}: {lost} events lost"
+        return "there is none"
+
+    def _kill_server(self) -> None:
+        server = self.numbers.choice(self.servers)
+        server.kill()
+        self._traffic(0.5)
+        server.start()
+
+    def _kill_server_at(self) -> str:
+        server, other = self.numbers.sample(self.servers, 2)
+        point = f"{self.numbers.choice(INGEST)}:{self.numbers.randint(1, 3)}"
+        server.stop()
+        other.kill()  # what comes, comes to the one that will die
+        server.start(BRINKBYTE_FAILPOINT=point)
+        for customer in self.customers:
+            customer.line.mood = CALM
+        self._traffic(4)
+        alive = _alive(server.pid)
+        self.counts["servers dead at a point"] += not alive
+        self._kill_servers()
+        self._start_servers()
+        return point if not alive else f"{point} was not passed"
+
+    def _traffic(self, seconds: float) -> None:
+        """Let reporters run for a while, or until no server is left to be killed."""
+        started = [disk.report() for customer in self.customers for disk in customer.disks]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and any(each.poll() is None for each in started):
+            time.sleep(0.05)
+
+    def _back_up_ledger(self) -> str:
+        self._kill_servers()
+        self.backups.append(self.databases.copy(self.api.database))
+        while len(self.backups) > 2:
+            self.databases.drop(self.backups.pop(0))
+        self._start_servers()
+        return self.backups[-1]
+
+    def _restore_ledger(self) -> str:
+        self._kill_servers()
+        self.databases.disconnect(self.api.database)
+        backup = self.numbers.choice(self.backups)
+        pending = {customer.name: customer.line.pending() for customer in self.customers}
+        before = {customer.name: self.billed(customer) for customer in self.customers}
+        restored = self.databases.copy(backup)
+        self.databases.drop(self.api.database)
+        self.api.server.execute(f'ALTER DATABASE "{restored}" RENAME TO "{self.api.database}"')
+        self.databases.made.discard(restored)
+        vanished = 0
+        for customer in self.customers:
+            after = self.billed(customer)
+            vanished += len(before[customer.name] - after)
+            on_disks: set[str] = set()
+            for disk in customer.disks:
+                on_disks |= disk.view().ids
+            lost = customer.truth.restored(
+                before[customer.name], after, on_disks=on_disks, pending=pending[customer.name]
+            )
+            self.counts["events lost"] += len(lost)
+        self.counts["events the ledger's restore took"] += vanished
+        self._start_servers()
+        return f"{vanished} events vanished from it"
+
+    # ---- rest ----------------------------------------------------------------------------
+
+    def settle(self) -> list[tuple[str, Findings]]:
+        """Kill the generators, put everything up, report to the end and examine the ledger."""
+        for server in self.servers:
+            if not _alive(server.pid):
+                server.kill()
+                server.start()
+        for customer in self.customers:
+            customer.line.mood = CALM
+            for disk in customer.disks:
+                disk.speak()
+        for customer in self.customers:
+            for disk in customer.disks:
+                disk.silence()
+            customer.line.drain()
+        for customer in self.customers:
+            for disk in customer.disks:
+                self._report_all(disk)
+            # What a clone's report did must not take anything from the others.
+            for disk in customer.disks:
+                self._report_all(disk)
+        return [(customer.name, self.examine(customer)) for customer in self.customers]
+
+    def _report_all(self, disk: Disk) -> None:
+        codes = []
+        while len(codes) < 5:
+            codes.append(_ended(disk.report("", "--final"), 2 * BATCH_EVENTS))
+            if codes[-1] == 0:
+                return
+        raise AssertionError(f"{disk.name} cannot report, exit codes {codes}\n{disk.log[-3000:]}")
+
+    def examine(
+        self, customer: Customer, connection: psycopg.Connection[Any] | None = None
+    ) -> Findings:
+        """Hold one customer's ledger against the truth.
+
+        Args:
+            customer: whose.
+            connection: to the billing database, with rows as dictionaries; its transaction's view.
+        """
+        customer.truth.read(customer.files())
+        ledger = self.ledger(customer, connection)
+        disks = {disk.name: disk.view() for disk in customer.disks}
+        return examine(customer.truth, ledger, disks, self._verified(ledger))
+
+    def ledger(
+        self, customer: Customer, connection: psycopg.Connection[Any] | None = None
+    ) -> LedgerView:
+        def rows(table: str) -> list[dict[str, Any]]:
+            statement = f"SELECT * FROM {table} WHERE tenant_id = %s"
+            if connection is None:
+                return self.rows(statement, customer.name)
+            return connection.execute(statement, (customer.name,)).fetchall()  # type: ignore[arg-type]  # our own literals
+
+        return LedgerView(
+            rows("usage_events"),
+            rows("usage_aggregates"),
+            rows("usage_batches"),
+            rows("usage_epochs"),
+            len(rows("usage_quarantine")),
+            len(rows("clone_alarms")),
+        )
+
+    def _verified(self, ledger: LedgerView) -> set[tuple[str, int]]:
+        keys = self._keys()
+        found = set()
+        for row in ledger.batches:
+            try:
+                claims = verify(row["receipt"], ReceiptClaims, keys, now=int(time.time()))
+            except TokenError:
+                continue
+            said = (
+                claims.instance,
+                claims.epoch,
+                claims.batch_no,
+                claims.chain_hash,
+                claims.payload_sha256,
+                claims.count,
+            )
+            stored = (
+                row["instance_id"],
+                str(row["epoch"]),
+                row["batch_no"],
+                bytes(row["chain_hash"]).hex(),
+                bytes(row["payload_sha256"]).hex(),
+                row["count"],
+            )
+            if said == stored and not claims.quarantined:
+                found.add((claims.epoch, claims.batch_no))
+        return found
+
+    def _keys(self) -> dict[str, PublicJwk]:
+        roots = self.customers[0].disks[0].site.roots
+        document = (self.api.keys / "jwks.json").read_bytes()
+        return dict(verify_key_set(document, roots, now=int(time.time())).keys)
+
+    def unseen(self) -> list[Death]:
+        """Return deaths that took events along and that the vendor has no sign of."""
+        now = {customer.instance: self._epochs(customer) for customer in self.customers}
+        return [
+            death
+            for death in self.deaths
+            if death.lost and not death.silent and not now[death.instance] - death.epochs
+        ]
+
+    def check(self, findings: list[tuple[str, Findings]]) -> None:
+        """Fail with what is wrong."""
+        wrong = describe(findings)
+        assert not wrong, wrong
+
+
+def _ended(process: subprocess.Popen[bytes], seconds: float = 60) -> int:
+    """Wait for a process that ends by itself, whatever it waits for."""
+    return process.wait(seconds)
+
+
+def _alive(pid: int | None) -> bool:
+    if pid is None:
+        return False
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
