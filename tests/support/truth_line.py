@@ -179,9 +179,7 @@ def _ids(body: bytes) -> list[str]:
     return [event["id"] for event in json.loads(body).get("events", [])]
 
 
-def _abort(
-    request: web.Request, response: web.StreamResponse | None = None
-) -> web.StreamResponse:
+def _abort(request: web.Request, response: web.StreamResponse | None = None) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return response or web.Response(status=502)

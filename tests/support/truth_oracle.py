@@ -8,6 +8,7 @@ acknowledged cannot be lost in this way.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -307,7 +308,7 @@ def _chain(ledger: LedgerView) -> Iterable[str]:
             continue
         if bytes(held[-1]["chain_hash"]) != bytes(row["last_chain_hash"]):
             yield f"epoch {epoch} ends elsewhere"
-        for before, after in zip(held, held[1:], strict=False):
+        for before, after in itertools.pairwise(held):
             if bytes(after["previous_hash"]) != bytes(before["chain_hash"]):
                 yield f"epoch {epoch} breaks before batch {after['batch_no']}"
     if batches:

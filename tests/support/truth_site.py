@@ -210,8 +210,6 @@ class Customer:
         copied = disk.databases.copy(disk.database)
         site = Site(root, disk.databases.server.dsn(copied), BATCH_EVENTS)
         numbers = random.Random(disk.numbers.randrange(2**31))
-        made = Disk(
-            f"{self.name}-clone-{self.clones}", site, disk.databases, numbers, disk.records
-        )
+        made = Disk(f"{self.name}-clone-{self.clones}", site, disk.databases, numbers, disk.records)
         self.disks.append(made)
         return made
