@@ -20,7 +20,7 @@ from brinkbyte.license.claims import ReceiptClaims
 from brinkbyte.license.keys import PublicJwk, SigningKey, verify_key_set
 from brinkbyte.license.tokens import TokenError, verify
 from support.billing import DEFAULT_TERMS, BillingApi
-from support.campaign_plan import INGEST, REPORTER
+from support.campaign_plan import HALF_WAY, INGEST, REPORTER, Tally
 from support.metering_real import enrolled_site
 from support.processes import free_port
 from support.truth_generator import POINTS as GENERATOR
@@ -83,12 +83,13 @@ class Campaign:
     numbers: random.Random
     databases: Database
     empty: str
+    tally: Tally
     customers: list[Customer] = field(default_factory=list)
     servers: list[BillingApi] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     deaths: list[Death] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
+    codes: Counter[int] = field(default_factory=Counter)
     # Kept to the end: a server that a thread started dies with the thread.
     _starters: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
 
@@ -167,8 +168,8 @@ class Campaign:
             "report to the end": lambda _, disk: self._report_to_the_end(disk),
             "three reporters": lambda _, disk: self._three_reporters(disk),
             "kill a reporter": lambda _, disk: self._kill_reporter(disk),
-            "kill a reporter at a point": lambda _, disk: self._kill_reporter_at(disk),
-            "kill a generator": lambda _, disk: disk.kill_generator(),
+            "kill a reporter at a point": self._kill_reporter_at,
+            "kill a generator": lambda _, disk: self._kill_generator(disk),
             "kill a generator at a point": lambda _, disk: self._kill_generator_at(disk),
             "lossy line": lambda customer, _: self._mood(customer, LOSSY),
             "slow line": lambda customer, _: self._mood(customer, SLOW),
@@ -188,7 +189,7 @@ class Campaign:
         }
         self.counts[name] += 1
         said = works[name](customer, disk)
-        at = time.monotonic() - self.began
+        at = time.monotonic() - self.tally.began
         print(f"{at:6.1f} s  {name}: {disk.name}{f', {said}' if said else ''}", flush=True)
         for each in self.customers:
             for live in each.disks:
@@ -209,20 +210,36 @@ class Campaign:
     def _kill_reporter(self, disk: Disk) -> str:
         disk.report()
         time.sleep(self.numbers.uniform(0.6, 1.6))
-        return f"{disk.kill_reporters()} killed"
+        killed = disk.kill_reporters()
+        if killed:
+            self.tally.count("reporter", "at random")
+        return f"{killed} killed"
 
-    def _kill_reporter_at(self, disk: Disk) -> str:
-        point = f"{self.numbers.choice(REPORTER)}:{self.numbers.randint(1, 4)}"
-        code = _ended(disk.report(point))
-        self.counts["reporters dead at a point"] += code == -signal.SIGKILL
-        return f"{point}, exit code {code}"
+    def _kill_reporter_at(self, customer: Customer, disk: Disk) -> str:
+        """Kill it at any point, twice; then, should it not have come by, where it always does."""
+        disk.kill_reporters()  # one at work would keep the others off
+        for points in (REPORTER, REPORTER, HALF_WAY):
+            point = self.numbers.choice(points)
+            passage = self.numbers.randint(1, 3) if points is REPORTER else 1
+            if points is HALF_WAY:
+                customer.line.mood = CALM
+                disk.speak()
+            code = _ended(disk.report(f"{point}:{passage}"))
+            if code == -signal.SIGKILL:
+                self.tally.count("reporter", point)
+                break
+        return f"{point}:{passage}, exit code {code}"
+
+    def _kill_generator(self, disk: Disk) -> None:
+        disk.kill_generator()
+        self.tally.count("generator", "at random")
 
     def _kill_generator_at(self, disk: Disk) -> str:
         disk.kill_generator()
-        point = f"{self.numbers.choice(GENERATOR)}:{self.numbers.randint(1, 5)}"
-        disk.generate(point)
+        point = self.numbers.choice(GENERATOR)
+        disk.generate(f"{point}:{self.numbers.randint(1, 5)}")
         assert disk.generator is not None
-        self.counts["generators dead at a point"] += _ended(disk.generator) == -signal.SIGKILL
+        self.tally.died("generator", point, _ended(disk.generator))
         return point
 
     def _mood(self, customer: Customer, mood: dict[str, float]) -> None:
@@ -265,6 +282,7 @@ class Campaign:
                     silent=head is None or head in known,
                 )
             )
+            self.tally.count("disk", "restored" if template != self.empty else "lost")
         return len(lost)
 
     def _head(self, customer: Customer) -> str | None:
@@ -294,6 +312,7 @@ class Campaign:
                 disk = owner.disks[-1]
                 lost = self._die(owner, disk, None)
                 owner.disks.remove(disk)
+                self.codes += disk.codes
                 for name in (disk.database, *disk.backups):
                     self.databases.drop(name)
                 return f"{disk.name}: {lost} events lost"
@@ -301,24 +320,30 @@ class Campaign:
 
     def _kill_server(self) -> None:
         server = self.numbers.choice(self.servers)
+        self._traffic(1)
         server.kill()
+        self.tally.count("billing", "at random")
         self._traffic(0.5)
         server.start()
 
     def _kill_server_at(self) -> str:
         server, other = self.numbers.sample(self.servers, 2)
-        point = f"{self.numbers.choice(INGEST)}:{self.numbers.randint(1, 3)}"
+        point = self.numbers.choice(INGEST)
         server.stop()
         other.kill()  # what comes, comes to the one that will die
-        server.start(BRINKBYTE_FAILPOINT=point)
+        server.start(BRINKBYTE_FAILPOINT=f"{point}:{self.numbers.randint(1, 3)}")
         for customer in self.customers:
             customer.line.mood = CALM
-        self._traffic(4)
-        alive = _alive(server.pid)
-        self.counts["servers dead at a point"] += not alive
+            for disk in customer.disks:
+                disk.generate()
+        deadline = time.monotonic() + 60
+        while _alive(server.pid) and time.monotonic() < deadline:
+            self._traffic(2)
+        assert not _alive(server.pid), f"the server did not come past {point}"
+        self.tally.count("billing", point)
         self._kill_servers()
         self._start_servers()
-        return point if not alive else f"{point} was not passed"
+        return point
 
     def _traffic(self, seconds: float) -> None:
         """Let reporters run for a while, or until no server is left to be killed."""
@@ -357,6 +382,7 @@ class Campaign:
             )
             self.counts["events lost"] += len(lost)
         self.counts["events the ledger's restore took"] += vanished
+        self.tally.count("disk", "ledger restored")
         self._start_servers()
         return f"{vanished} events vanished from it"
 
@@ -382,12 +408,24 @@ class Campaign:
             # What a clone's report did must not take anything from the others.
             for disk in customer.disks:
                 self._report_all(disk)
-        return [(customer.name, self.examine(customer)) for customer in self.customers]
+        found = [(customer.name, self.examine(customer)) for customer in self.customers]
+        at = time.monotonic() - self.tally.began
+        for customer in self.customers:
+            alarms = self.rows(
+                "SELECT reason, times FROM clone_alarms WHERE tenant_id = %s", customer.name
+            )
+            print(
+                f"{at:6.1f} s  at rest: {customer.name}: {len(self.billed(customer))} billed, "
+                f"{len(customer.truth.lost)} lost, {len(self._epochs(customer))} epochs, "
+                f"{len(customer.disks)} disks, line {dict(customer.line.seen)}, alarms {alarms}",
+                flush=True,
+            )
+        return found
 
     def _report_all(self, disk: Disk) -> None:
         codes = []
         while len(codes) < 5:
-            codes.append(_ended(disk.report("", "--final"), 2 * BATCH_EVENTS))
+            codes.append(_ended(disk.report("", "--final")))
             if codes[-1] == 0:
                 return
         raise AssertionError(f"{disk.name} cannot report, exit codes {codes}\n{disk.log[-3000:]}")
@@ -465,6 +503,32 @@ class Campaign:
             for death in self.deaths
             if death.lost and not death.silent and not now[death.instance] - death.epochs
         ]
+
+    def publish(self) -> None:
+        """Print the summary and write it beside those of the other campaigns."""
+        truths = [customer.truth for customer in self.customers]
+        lines: Counter[str] = sum((customer.line.seen for customer in self.customers), Counter())
+        self.tally.publish(
+            answered=sum(len(truth.answered) for truth in truths),
+            unanswered=sum(
+                len(truth.tried.keys() - truth.answered - truth.undone) for truth in truths
+            ),
+            rolled_back=sum(len(truth.undone) for truth in truths),
+            lost={
+                customer.name: Counter(customer.truth.lost.values()) for customer in self.customers
+            },
+            billed=sum(len(self.billed(customer)) for customer in self.customers),
+            deaths=len(self.deaths),
+            exit_codes=dict(self.exit_codes()),
+            requests=dict(lines),
+            steps=dict(self.counts),
+        )
+
+    def exit_codes(self) -> Counter[int]:
+        """Return how all reporters ended."""
+        return sum(
+            (disk.codes for customer in self.customers for disk in customer.disks), self.codes
+        )
 
     def check(self, findings: list[tuple[str, Findings]]) -> None:
         """Fail with what is wrong."""

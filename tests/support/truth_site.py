@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,7 +82,7 @@ def view(dsn: str) -> DiskView:
 
 @dataclass
 class Disk:
-    """An instance's database with the programs that run on it."""
+    """An instance's database with the programs that run on it; ``codes``: how reporters ended."""
 
     name: str
     site: Site
@@ -91,6 +92,7 @@ class Disk:
     backups: list[str] = field(default_factory=list)
     generator: subprocess.Popen[bytes] | None = None
     reporters: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    codes: Counter[int] = field(default_factory=Counter)
     _runs: int = 0
 
     @property
@@ -129,7 +131,7 @@ class Disk:
 
     def report(self, failpoint: str = "", *arguments: str) -> subprocess.Popen[bytes]:
         """Start a reporter and do not wait for it."""
-        self.reporters = [each for each in self.reporters if each.poll() is None]
+        self._collect()
         reporter = spawn_as(
             None,
             [
@@ -160,8 +162,15 @@ class Disk:
                 reporter.kill()
                 killed += 1
             reporter.wait(20)
-        self.reporters = []
+        self._collect()
         return killed
+
+    def _collect(self) -> None:
+        """Keep the exit codes of the reporters that have ended."""
+        for reporter in self.reporters:
+            if reporter.poll() is not None:
+                self.codes[reporter.returncode] += 1
+        self.reporters = [each for each in self.reporters if each.returncode is None]
 
     def silence(self) -> None:
         """Kill everything that writes to this disk, and wait until the last session is over."""
