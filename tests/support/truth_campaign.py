@@ -25,7 +25,7 @@ from support.metering_real import enrolled_site
 from support.processes import free_port
 from support.truth_generator import POINTS as GENERATOR
 from support.truth_line import CALM, LOSSY, OFFLINE, SLOW, Line
-from support.truth_oracle import Findings, LedgerView, describe, examine
+from support.truth_oracle import DiskView, Findings, LedgerView, describe, examine
 from support.truth_site import BATCH_EVENTS, Customer, Database, Disk, view
 
 STEPS: Final = {
@@ -110,7 +110,9 @@ class Campaign:
             site = await enrolled_site(self.api, name, home, dsn, key)
             site.batch_events = BATCH_EVENTS
             urls = [server.url for server in self.servers]
-            line = Line(urls, random.Random(self.numbers.randrange(2**31))).__enter__()
+            line = Line(urls, random.Random(self.numbers.randrange(2**31)))
+            line.mood = self.numbers.choice((LOSSY, SLOW))
+            line.__enter__()
             identity = home / "identity"
             instance = (identity / "instance-id").read_text()
             (identity / "billing-url").write_text(line.url)
@@ -174,7 +176,9 @@ class Campaign:
             "lossy line": lambda customer, _: self._mood(customer, LOSSY),
             "slow line": lambda customer, _: self._mood(customer, SLOW),
             "line down": lambda customer, _: self._mood(customer, OFFLINE),
-            "line up": lambda customer, _: self._mood(customer, CALM),
+            "line up": lambda customer, _: self._mood(
+                customer, self.numbers.choice((CALM, LOSSY, SLOW))
+            ),
             "back up an instance": lambda _, disk: disk.back_up(),
             "restore an instance": self._restore_instance,
             "install an instance anew": lambda customer, disk: self._replace(
@@ -221,10 +225,12 @@ class Campaign:
         for points in (REPORTER, REPORTER, HALF_WAY):
             point = self.numbers.choice(points)
             passage = self.numbers.randint(1, 3) if points is REPORTER else 1
+            mood = customer.line.mood
             if points is HALF_WAY:
                 customer.line.mood = CALM
                 disk.speak()
             code = _ended(disk.report(f"{point}:{passage}"))
+            customer.line.mood = mood
             if code == -signal.SIGKILL:
                 self.tally.count("reporter", point)
                 break
@@ -332,6 +338,7 @@ class Campaign:
         server.stop()
         other.kill()  # what comes, comes to the one that will die
         server.start(BRINKBYTE_FAILPOINT=f"{point}:{self.numbers.randint(1, 3)}")
+        moods = [customer.line.mood for customer in self.customers]
         for customer in self.customers:
             customer.line.mood = CALM
             for disk in customer.disks:
@@ -341,6 +348,8 @@ class Campaign:
             self._traffic(2)
         assert not _alive(server.pid), f"the server did not come past {point}"
         self.tally.count("billing", point)
+        for customer, mood in zip(self.customers, moods, strict=True):
+            customer.line.mood = mood
         self._kill_servers()
         self._start_servers()
         return point
@@ -441,8 +450,9 @@ class Campaign:
         """
         customer.truth.read(customer.files())
         ledger = self.ledger(customer, connection)
-        disks = {disk.name: disk.view() for disk in customer.disks}
-        return examine(customer.truth, ledger, disks, self._verified(ledger))
+        keys = self._keys()
+        disks = {disk.name: _as_good(disk.view(), ledger, keys) for disk in customer.disks}
+        return examine(customer.truth, ledger, disks, _verified(ledger, keys))
 
     def ledger(
         self, customer: Customer, connection: psycopg.Connection[Any] | None = None
@@ -461,34 +471,6 @@ class Campaign:
             len(rows("usage_quarantine")),
             len(rows("clone_alarms")),
         )
-
-    def _verified(self, ledger: LedgerView) -> set[tuple[str, int]]:
-        keys = self._keys()
-        found = set()
-        for row in ledger.batches:
-            try:
-                claims = verify(row["receipt"], ReceiptClaims, keys, now=int(time.time()))
-            except TokenError:
-                continue
-            said = (
-                claims.instance,
-                claims.epoch,
-                claims.batch_no,
-                claims.chain_hash,
-                claims.payload_sha256,
-                claims.count,
-            )
-            stored = (
-                row["instance_id"],
-                str(row["epoch"]),
-                row["batch_no"],
-                bytes(row["chain_hash"]).hex(),
-                bytes(row["payload_sha256"]).hex(),
-                row["count"],
-            )
-            if said == stored and not claims.quarantined:
-                found.add((claims.epoch, claims.batch_no))
-        return found
 
     def _keys(self) -> dict[str, PublicJwk]:
         roots = self.customers[0].disks[0].site.roots
@@ -534,6 +516,55 @@ class Campaign:
         """Fail with what is wrong."""
         wrong = describe(findings)
         assert not wrong, wrong
+
+
+def _verified(ledger: LedgerView, keys: dict[str, PublicJwk]) -> set[tuple[str, int]]:
+    found = set()
+    for row in ledger.batches:
+        try:
+            claims = verify(row["receipt"], ReceiptClaims, keys, now=int(time.time()))
+        except TokenError:
+            continue
+        said = (
+            claims.instance,
+            claims.epoch,
+            claims.batch_no,
+            claims.chain_hash,
+            claims.payload_sha256,
+            claims.count,
+        )
+        stored = (
+            row["instance_id"],
+            str(row["epoch"]),
+            row["batch_no"],
+            bytes(row["chain_hash"]).hex(),
+            bytes(row["payload_sha256"]).hex(),
+            row["count"],
+        )
+        if said == stored and not claims.quarantined:
+            found.add((claims.epoch, claims.batch_no))
+    return found
+
+
+def _as_good(disk: DiskView, ledger: LedgerView, keys: dict[str, PublicJwk]) -> DiskView:
+    """Put the ledger's receipts for others of the vendor's for the same batch.
+
+    A ledger that was restored signs a batch that it had before anew, for whoever sends it first; a
+    clone keeps the receipt that it got.
+    """
+    stored = {bytes(row["chain_hash"]).hex(): row["receipt"] for row in ledger.batches}
+    receipts = {}
+    for chain_hash, receipt in disk.receipts.items():
+        receipts[chain_hash] = receipt
+        if receipt is None or chain_hash not in stored:
+            continue
+        try:
+            claims = verify(receipt, ReceiptClaims, keys, now=int(time.time()))
+        except TokenError:
+            continue
+        if claims.chain_hash == chain_hash:
+            receipts[chain_hash] = stored[chain_hash]
+    return replace(disk, receipts=receipts)
 
 
 def _ended(process: subprocess.Popen[bytes], seconds: float = 60) -> int:
