@@ -85,6 +85,7 @@ async def test_every_event_is_billed_once(campaign: Campaign, tmp_path: Path) ->
     # A reporter never needs a person's help, and whoever lost events with a disk shows.
     assert campaign.exit_codes().keys() <= {0, 75, -9}
     assert campaign.unseen() == []
+    assert campaign.untold() == []
     # The same comparison of the same databases finds each of these.
     for customer in campaign.customers:
         assert sabotaged(campaign, customer) == dict.fromkeys(SABOTAGE, True)

@@ -16,6 +16,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.rows import dict_row
 
+from brinkbyte.billing.clones.service import REOPENED_TOO_OFTEN
 from brinkbyte.license.claims import ReceiptClaims
 from brinkbyte.license.keys import PublicJwk, SigningKey, verify_key_set
 from brinkbyte.license.tokens import TokenError, verify
@@ -505,6 +506,17 @@ class Campaign:
             requests=dict(lines),
             steps=dict(self.counts),
         )
+
+    def untold(self) -> list[str]:
+        """Return customers whose epochs took turns without an alarm."""
+        return [
+            customer.name
+            for customer in self.customers
+            if self._reopened(customer) >= REOPENED_TOO_OFTEN and not self.ledger(customer).alarms
+        ]
+
+    def _reopened(self, customer: Customer) -> int:
+        return sum(row["follows"] is not None for row in self.ledger(customer).epochs)
 
     def exit_codes(self) -> Counter[int]:
         """Return how all reporters ended."""
