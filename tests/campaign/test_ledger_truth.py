@@ -30,6 +30,7 @@ from support.postgres import PostgresServer
 from support.truth_campaign import STEPS, Campaign, Customer, plan_steps
 from support.truth_oracle import DiskView, Findings, LedgerView, Truth, examine
 from support.truth_site import Database
+from support.truth_vendor import Vendor
 
 __all__ = ["migrated_template"]
 CUSTOMERS = 4 if soaking() else 2
@@ -49,7 +50,7 @@ def campaign(
 ) -> Iterator[Campaign]:
     api = new_billing_api(postgres_server)
     made = Campaign(
-        api,
+        Vendor(api),
         random.Random(seed),
         Database(postgres_server),
         migrated_template,
@@ -108,10 +109,11 @@ SABOTAGE = {
 def sabotaged(campaign: Campaign, customer: Customer) -> dict[str, bool]:
     """Damage the real ledger in each way, see whether it is found, and take it back."""
     found = {}
-    event_id = min(customer.truth.answered & campaign.billed(customer))
+    event_id = min(customer.truth.answered & campaign.vendor.billed(customer.name))
     other = event_id[:-1] + ("0" if event_id[-1] != "0" else "1")
     values = {"id": event_id, "other": other, "tenant": customer.name}
-    dsn = campaign.api.server.dsn(campaign.api.database)
+    api = campaign.vendor.api
+    dsn = api.server.dsn(api.database)
     with psycopg.connect(dsn, row_factory=dict_row) as connection:
         for kind, statement in SABOTAGE.items():
             done = connection.execute(statement.encode(), values)

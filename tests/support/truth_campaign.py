@@ -8,26 +8,22 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from psycopg.rows import dict_row
 
 from brinkbyte.billing.clones.service import REOPENED_TOO_OFTEN
-from brinkbyte.license.claims import ReceiptClaims
-from brinkbyte.license.keys import PublicJwk, SigningKey, verify_key_set
-from brinkbyte.license.tokens import TokenError, verify
-from support.billing import DEFAULT_TERMS, BillingApi
+from brinkbyte.license.keys import SigningKey
+from support.billing import DEFAULT_TERMS
 from support.campaign_plan import HALF_WAY, INGEST, REPORTER, Tally
 from support.metering_real import enrolled_site
-from support.processes import free_port
 from support.truth_generator import POINTS as GENERATOR
 from support.truth_line import CALM, LOSSY, OFFLINE, SLOW, Line
-from support.truth_oracle import DiskView, Findings, LedgerView, describe, examine
+from support.truth_oracle import Findings, describe, examine
 from support.truth_site import BATCH_EVENTS, Customer, Database, Disk, view
+from support.truth_vendor import Vendor, alive, as_good, verified
 
 STEPS: Final = {
     "report": 10,
@@ -80,37 +76,32 @@ class Death:
 class Campaign:
     """The world; :meth:`step` changes it, :meth:`settle` brings it to rest and examines it."""
 
-    api: BillingApi
+    vendor: Vendor
     numbers: random.Random
     databases: Database
     empty: str
     tally: Tally
     customers: list[Customer] = field(default_factory=list)
-    servers: list[BillingApi] = field(default_factory=list)
     backups: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     deaths: list[Death] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
-    # Kept to the end: a server that a thread started dies with the thread.
-    _starters: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(2))
 
     # ---- beginning and end ---------------------------------------------------------------
 
     async def begin(self, root: Path, names: Sequence[str]) -> None:
         """Start both servers, enroll the customers, record the first events."""
-        second = replace(self.api, port=free_port())
-        self.servers = [self.api, second]
-        self._start_servers()
+        self.vendor.start()
         for name in names:
-            self.api.create_customer(name, DEFAULT_TERMS)
+            self.vendor.api.create_customer(name, DEFAULT_TERMS)
             home = root / name / "first"
             (root / name / "records").mkdir(parents=True)
             home.mkdir()
             key = SigningKey.generate()
             dsn = self.databases.server.dsn(self.databases.copy(self.empty))
-            site = await enrolled_site(self.api, name, home, dsn, key)
+            site = await enrolled_site(self.vendor.api, name, home, dsn, key)
             site.batch_events = BATCH_EVENTS
-            urls = [server.url for server in self.servers]
+            urls = [server.url for server in self.vendor.servers]
             line = Line(urls, random.Random(self.numbers.randrange(2**31)))
             line.mood = self.numbers.choice((LOSSY, SLOW))
             line.__enter__()
@@ -134,31 +125,8 @@ class Campaign:
             for disk in customer.disks:
                 disk.kill_generator()
                 disk.kill_reporters()
-        for server in self.servers:
-            server.stop()
-        self._starters.shutdown()
+        self.vendor.close()
         self.databases.drop_all()
-
-    # ---- the vendor's side ---------------------------------------------------------------
-
-    def _start_servers(self) -> None:
-        list(self._starters.map(lambda server: server.start(), self.servers))
-
-    def _kill_servers(self) -> None:
-        for server in self.servers:
-            server.kill()
-
-    def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        """Read the billing database as the superuser, who sees every tenant."""
-        dsn = self.api.server.dsn(self.api.database)
-        with psycopg.connect(dsn, row_factory=dict_row) as connection:
-            return connection.execute(statement, parameters).fetchall()  # type: ignore[arg-type]  # our own literals
-
-    def billed(self, customer: Customer) -> set[str]:
-        found = self.rows(
-            "SELECT id::text AS id FROM usage_events WHERE tenant_id = %s", customer.name
-        )
-        return {row["id"] for row in found}
 
     # ---- steps ---------------------------------------------------------------------------
 
@@ -273,9 +241,13 @@ class Campaign:
             if other is not disk:
                 kept |= other.view().ids
         # The ledger last: what comes in after this was pending.
-        head = self._head(customer)
+        head = self.vendor.head(customer.name)
         lost = customer.truth.destroyed(
-            disk.name, held, elsewhere=kept, ledger=self.billed(customer), pending=pending
+            disk.name,
+            held,
+            elsewhere=kept,
+            ledger=self.vendor.billed(customer.name),
+            pending=pending,
         )
         self.counts["events lost"] += len(lost)
         known = {} if template is None else view(self.databases.server.dsn(template)).receipts
@@ -285,26 +257,12 @@ class Campaign:
                     disk.name,
                     customer.instance,
                     len(lost),
-                    frozenset(self._epochs(customer)),
+                    frozenset(self.vendor.epochs(customer.name)),
                     silent=head is None or head in known,
                 )
             )
             self.tally.count("disk", "restored" if template != self.empty else "lost")
         return len(lost)
-
-    def _head(self, customer: Customer) -> str | None:
-        found = self.rows(
-            "SELECT encode(last_chain_hash, 'hex') AS head FROM usage_epochs "
-            "WHERE tenant_id = %s AND state = 'open'",
-            customer.name,
-        )
-        return found[0]["head"] if found else None
-
-    def _epochs(self, customer: Customer) -> set[str]:
-        found = self.rows(
-            "SELECT epoch::text AS epoch FROM usage_epochs WHERE tenant_id = %s", customer.name
-        )
-        return {row["epoch"] for row in found}
 
     def _clone(self, customer: Customer, disk: Disk) -> str:
         if len(customer.disks) > 1:
@@ -326,7 +284,7 @@ class Campaign:
         return "there is none"
 
     def _kill_server(self) -> None:
-        server = self.numbers.choice(self.servers)
+        server = self.numbers.choice(self.vendor.servers)
         self._traffic(1)
         server.kill()
         self.tally.count("billing", "at random")
@@ -334,7 +292,7 @@ class Campaign:
         server.start()
 
     def _kill_server_at(self) -> str:
-        server, other = self.numbers.sample(self.servers, 2)
+        server, other = self.numbers.sample(self.vendor.servers, 2)
         point = self.numbers.choice(INGEST)
         server.stop()
         other.kill()  # what comes, comes to the one that will die
@@ -345,14 +303,14 @@ class Campaign:
             for disk in customer.disks:
                 disk.generate()
         deadline = time.monotonic() + 60
-        while _alive(server.pid) and time.monotonic() < deadline:
+        while alive(server.pid) and time.monotonic() < deadline:
             self._traffic(2)
-        assert not _alive(server.pid), f"the server did not come past {point}"
+        assert not alive(server.pid), f"the server did not come past {point}"
         self.tally.count("billing", point)
         for customer, mood in zip(self.customers, moods, strict=True):
             customer.line.mood = mood
-        self._kill_servers()
-        self._start_servers()
+        self.vendor.kill()
+        self.vendor.start()
         return point
 
     def _traffic(self, seconds: float) -> None:
@@ -363,26 +321,28 @@ class Campaign:
             time.sleep(0.05)
 
     def _back_up_ledger(self) -> str:
-        self._kill_servers()
-        self.backups.append(self.databases.copy(self.api.database))
+        self.vendor.kill()
+        self.backups.append(self.databases.copy(self.vendor.api.database))
         while len(self.backups) > 2:
             self.databases.drop(self.backups.pop(0))
-        self._start_servers()
+        self.vendor.start()
         return self.backups[-1]
 
     def _restore_ledger(self) -> str:
-        self._kill_servers()
-        self.databases.disconnect(self.api.database)
+        self.vendor.kill()
+        self.databases.disconnect(self.vendor.api.database)
         backup = self.numbers.choice(self.backups)
         pending = {customer.name: customer.line.pending() for customer in self.customers}
-        before = {customer.name: self.billed(customer) for customer in self.customers}
+        before = {customer.name: self.vendor.billed(customer.name) for customer in self.customers}
         restored = self.databases.copy(backup)
-        self.databases.drop(self.api.database)
-        self.api.server.execute(f'ALTER DATABASE "{restored}" RENAME TO "{self.api.database}"')
+        self.databases.drop(self.vendor.api.database)
+        self.vendor.api.server.execute(
+            f'ALTER DATABASE "{restored}" RENAME TO "{self.vendor.api.database}"'
+        )
         self.databases.made.discard(restored)
         vanished = 0
         for customer in self.customers:
-            after = self.billed(customer)
+            after = self.vendor.billed(customer.name)
             vanished += len(before[customer.name] - after)
             on_disks: set[str] = set()
             for disk in customer.disks:
@@ -393,15 +353,15 @@ class Campaign:
             self.counts["events lost"] += len(lost)
         self.counts["events the ledger's restore took"] += vanished
         self.tally.count("disk", "ledger restored")
-        self._start_servers()
+        self.vendor.start()
         return f"{vanished} events vanished from it"
 
     # ---- rest ----------------------------------------------------------------------------
 
     def settle(self) -> list[tuple[str, Findings]]:
         """Kill the generators, put everything up, report to the end and examine the ledger."""
-        for server in self.servers:
-            if not _alive(server.pid):
+        for server in self.vendor.servers:
+            if not alive(server.pid):
                 server.kill()
                 server.start()
         for customer in self.customers:
@@ -421,12 +381,14 @@ class Campaign:
         found = [(customer.name, self.examine(customer)) for customer in self.customers]
         at = time.monotonic() - self.tally.began
         for customer in self.customers:
-            alarms = self.rows(
+            alarms = self.vendor.rows(
                 "SELECT reason, times FROM clone_alarms WHERE tenant_id = %s", customer.name
             )
+            billed = self.vendor.billed(customer.name)
+            epochs = self.vendor.epochs(customer.name)
             print(
-                f"{at:6.1f} s  at rest: {customer.name}: {len(self.billed(customer))} billed, "
-                f"{len(customer.truth.lost)} lost, {len(self._epochs(customer))} epochs, "
+                f"{at:6.1f} s  at rest: {customer.name}: {len(billed)} billed, "
+                f"{len(customer.truth.lost)} lost, {len(epochs)} epochs, "
                 f"{len(customer.disks)} disks, line {dict(customer.line.seen)}, alarms {alarms}",
                 flush=True,
             )
@@ -450,37 +412,14 @@ class Campaign:
             connection: to the billing database, with rows as dictionaries; its transaction's view.
         """
         customer.truth.read(customer.files())
-        ledger = self.ledger(customer, connection)
-        keys = self._keys()
-        disks = {disk.name: _as_good(disk.view(), ledger, keys) for disk in customer.disks}
-        return examine(customer.truth, ledger, disks, _verified(ledger, keys))
-
-    def ledger(
-        self, customer: Customer, connection: psycopg.Connection[Any] | None = None
-    ) -> LedgerView:
-        def rows(table: str) -> list[dict[str, Any]]:
-            statement = f"SELECT * FROM {table} WHERE tenant_id = %s"
-            if connection is None:
-                return self.rows(statement, customer.name)
-            return connection.execute(statement, (customer.name,)).fetchall()  # type: ignore[arg-type]  # our own literals
-
-        return LedgerView(
-            rows("usage_events"),
-            rows("usage_aggregates"),
-            rows("usage_batches"),
-            rows("usage_epochs"),
-            len(rows("usage_quarantine")),
-            len(rows("clone_alarms")),
-        )
-
-    def _keys(self) -> dict[str, PublicJwk]:
-        roots = self.customers[0].disks[0].site.roots
-        document = (self.api.keys / "jwks.json").read_bytes()
-        return dict(verify_key_set(document, roots, now=int(time.time())).keys)
+        ledger = self.vendor.ledger(customer.name, connection)
+        keys = self.vendor.keys()
+        disks = {disk.name: as_good(disk.view(), ledger, keys) for disk in customer.disks}
+        return examine(customer.truth, ledger, disks, verified(ledger, keys))
 
     def unseen(self) -> list[Death]:
         """Return deaths that took events along and that the vendor has no sign of."""
-        now = {customer.instance: self._epochs(customer) for customer in self.customers}
+        now = {customer.instance: self.vendor.epochs(customer.name) for customer in self.customers}
         return [
             death
             for death in self.deaths
@@ -500,7 +439,7 @@ class Campaign:
             lost={
                 customer.name: Counter(customer.truth.lost.values()) for customer in self.customers
             },
-            billed=sum(len(self.billed(customer)) for customer in self.customers),
+            billed=sum(len(self.vendor.billed(customer.name)) for customer in self.customers),
             deaths=len(self.deaths),
             exit_codes=dict(self.exit_codes()),
             requests=dict(lines),
@@ -509,14 +448,13 @@ class Campaign:
 
     def untold(self) -> list[str]:
         """Return customers whose epochs took turns without an alarm."""
-        return [
-            customer.name
-            for customer in self.customers
-            if self._reopened(customer) >= REOPENED_TOO_OFTEN and not self.ledger(customer).alarms
-        ]
-
-    def _reopened(self, customer: Customer) -> int:
-        return sum(row["follows"] is not None for row in self.ledger(customer).epochs)
+        silent = []
+        for customer in self.customers:
+            ledger = self.vendor.ledger(customer.name)
+            reopened = sum(row["follows"] is not None for row in ledger.epochs)
+            if reopened >= REOPENED_TOO_OFTEN and not ledger.alarms:
+                silent.append(customer.name)
+        return silent
 
     def exit_codes(self) -> Counter[int]:
         """Return how all reporters ended."""
@@ -530,65 +468,6 @@ class Campaign:
         assert not wrong, wrong
 
 
-def _verified(ledger: LedgerView, keys: dict[str, PublicJwk]) -> set[tuple[str, int]]:
-    found = set()
-    for row in ledger.batches:
-        try:
-            claims = verify(row["receipt"], ReceiptClaims, keys, now=int(time.time()))
-        except TokenError:
-            continue
-        said = (
-            claims.instance,
-            claims.epoch,
-            claims.batch_no,
-            claims.chain_hash,
-            claims.payload_sha256,
-            claims.count,
-        )
-        stored = (
-            row["instance_id"],
-            str(row["epoch"]),
-            row["batch_no"],
-            bytes(row["chain_hash"]).hex(),
-            bytes(row["payload_sha256"]).hex(),
-            row["count"],
-        )
-        if said == stored and not claims.quarantined:
-            found.add((claims.epoch, claims.batch_no))
-    return found
-
-
-def _as_good(disk: DiskView, ledger: LedgerView, keys: dict[str, PublicJwk]) -> DiskView:
-    """Put the ledger's receipts for others of the vendor's for the same batch.
-
-    A ledger that was restored signs a batch that it had before anew, for whoever sends it first; a
-    clone keeps the receipt that it got.
-    """
-    stored = {bytes(row["chain_hash"]).hex(): row["receipt"] for row in ledger.batches}
-    receipts = {}
-    for chain_hash, receipt in disk.receipts.items():
-        receipts[chain_hash] = receipt
-        if receipt is None or chain_hash not in stored:
-            continue
-        try:
-            claims = verify(receipt, ReceiptClaims, keys, now=int(time.time()))
-        except TokenError:
-            continue
-        if claims.chain_hash == chain_hash:
-            receipts[chain_hash] = stored[chain_hash]
-    return replace(disk, receipts=receipts)
-
-
-def _ended(process: subprocess.Popen[bytes], seconds: float = 60) -> int:
+def _ended(process: subprocess.Popen[bytes], seconds: float = 120) -> int:
     """Wait for a process that ends by itself, whatever it waits for."""
     return process.wait(seconds)
-
-
-def _alive(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
