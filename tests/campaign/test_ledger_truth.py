@@ -35,7 +35,7 @@ from support.truth_vendor import Vendor
 __all__ = ["migrated_template"]
 CUSTOMERS = 4 if soaking() else 2
 STEPS_IN_ALL = 600 if soaking() else len(STEPS)
-SECONDS = 720 if soaking() else 60
+SECONDS = 600 if soaking() else 60
 AT_REST_EVERY = 40
 
 
@@ -83,8 +83,8 @@ async def test_every_event_is_billed_once(campaign: Campaign, tmp_path: Path) ->
     killed = {(kill["process"], kill["point"] == "at random") for kill in campaign.tally.kills}
     assert {(each, False) for each in ("generator", "reporter", "billing")} <= killed
     assert min(len(customer.truth.answered) for customer in campaign.customers) > 100
-    # A reporter never needs a person's help, and whoever lost events with a disk shows.
-    assert campaign.exit_codes().keys() <= {0, 75, -9}
+    # No reporter asks for help without a reason, and whoever lost events with a disk shows.
+    assert campaign.helpless() == {}
     assert campaign.unseen() == []
     assert campaign.untold() == []
     # The same comparison of the same databases finds each of these.

@@ -456,6 +456,20 @@ class Campaign:
                 silent.append(customer.name)
         return silent
 
+    def helpless(self) -> dict[str, Counter[int]]:
+        """Return customers whose reporters said that a person must help, and had no reason to.
+
+        Two copies that send at the same time close each other's epochs again and again; a reporter
+        gives up after a few, until its next run.
+        """
+        wrong = {}
+        for customer in self.customers:
+            codes = sum((disk.codes for disk in customer.disks), Counter[int]())
+            expected = {0, 75, -signal.SIGKILL} | ({1} if customer.clones else set())
+            if codes.keys() - expected:
+                wrong[customer.name] = codes
+        return wrong
+
     def exit_codes(self) -> Counter[int]:
         """Return how all reporters ended."""
         return sum(
