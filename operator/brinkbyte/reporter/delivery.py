@@ -12,10 +12,18 @@ from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.license.keys import SigningKey
-from brinkbyte.metering.batches import SealedBatch, UsageHead
+from brinkbyte.metering.batches import NO_HASH, SealedBatch, UsageHead
 from brinkbyte.reporter.trust import ReceiptVerifier
 from brinkbyte.store.database import Connection
-from brinkbyte.store.epochs import Continue, Epoch, decide, history_after, open_epoch
+from brinkbyte.store.epochs import (
+    BatchRef,
+    Continue,
+    Epoch,
+    acknowledged_batches,
+    decide,
+    history_after,
+    open_epoch,
+)
 from brinkbyte.store.receipts import DamagedBatchError, load_batch, mark_acknowledged
 from brinkbyte.store.sealing import seal_next
 
@@ -132,12 +140,47 @@ class Delivery:
             reason = force
         else:
             reason = decision.reason
+        kept = None
+        if history.live is not None and not history.head_held:
+            kept = await self._last_kept()
+            head = await self._head()  # an answer may have moved it
         epoch = await open_epoch(
-            self._conn, epoch=uuid7(), instance=self._instance, head=head, reason=reason
+            self._conn, epoch=uuid7(), instance=self._instance, head=head, reason=reason, kept=kept
         )
         self.progress.epochs_opened += 1
         _log.info("epoch opened", epoch=epoch.epoch, follows=epoch.follows, reason=reason)
         return Continue(epoch, ())
+
+    async def _last_kept(self) -> str:
+        """Find the last of our acknowledged batches that the server still has, by sending some.
+
+        It answers one that it has with the stored receipt and refuses any other. As long as it
+        lost nothing this takes one batch.
+        """
+        refs = await acknowledged_batches(self._conn, self._instance)
+        has, lacks = 0, len(refs) + 1
+        asked = len(refs)
+        while lacks - has > 1:
+            if await self._server_has(refs[asked - 1]):
+                has = asked
+            else:
+                lacks = asked
+            asked = (has + lacks) // 2
+        return refs[has - 1].chain_hash if has else NO_HASH
+
+    async def _server_has(self, ref: BatchRef) -> bool:
+        self._check_deadline()
+        try:
+            batch = await load_batch(self._conn, self._key, ref.epoch, ref.batch_no)
+            answer = await self._client.send_batch(batch)
+        except DamagedBatchError:
+            return False  # its events can still be sealed anew
+        except BillingRefusedError as error:
+            if error.status == _CONFLICT and error.reason in _NEW_EPOCH | {_GAP}:
+                return False
+            raise
+        await self._verifier.verify(answer.receipt, batch.header, self._now())
+        return True
 
     async def _drain(self, epoch: Epoch) -> None:
         more = True

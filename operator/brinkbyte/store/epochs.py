@@ -62,6 +62,8 @@ class History:
         after_head: every batch from the one that follows the head on, in order of sealing.
         unacknowledged: how many batches have no receipt, of any instance.
         strangers: whether epochs of an earlier instance id are here; the head may be one of them.
+        head_held: the head is a batch that is kept here, or the server has nothing. Else it does
+            not tell which of our acknowledged batches the server still has.
     """
 
     live: Epoch | None
@@ -70,6 +72,7 @@ class History:
     after_head: tuple[BatchRef, ...]
     unacknowledged: int
     strangers: bool = False
+    head_held: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,7 @@ WHERE instance = %s ORDER BY number DESC LIMIT 1
 """
 _HEAD: Final = """
 SELECT max(position) FROM usage_batches
-WHERE instance = %(instance)s AND chain_hash = %(hash)s
-  AND epoch::text = %(epoch)s AND batch_no = %(batch_no)s
+WHERE chain_hash = %(hash)s AND epoch::text = %(epoch)s AND batch_no = %(batch_no)s
 """
 _CHILD: Final = """
 SELECT max(position) FROM usage_batches
@@ -195,12 +197,28 @@ async def history_after(conn: AsyncConnection[Any], instance: str, head: UsageHe
             (live.epoch if live else None,),
         )
         live_last = await refs.fetchone()
-    return History(live, live_last, up_to_head, after_head, unacknowledged, strangers)
+    head_held = head.epoch is None or ours is not None
+    return History(live, live_last, up_to_head, after_head, unacknowledged, strangers, head_held)
+
+
+async def acknowledged_batches(conn: AsyncConnection[Any], instance: str) -> list[BatchRef]:
+    """Return the instance's kept batches that have a receipt, in the order of sealing.
+
+    What the server has of them is a beginning of this list: a backup is a moment, and each batch
+    was sent after the receipt of the one before.
+    """
+    async with conn.cursor(row_factory=class_row(BatchRef)) as refs:
+        await refs.execute(
+            _REF + "WHERE instance = %s AND acknowledged_at IS NOT NULL ORDER BY position",
+            (instance,),
+        )
+        return await refs.fetchall()
 
 
 # What the server lacks of our acknowledged batches is sealed again too: it was restored, and the
 # chain that led there is gone. A batch with the head's own number and another hash counts as lost.
-# After enrolling again the head is the last of the instance before.
+# After enrolling again the head is the last of the instance before. Under a head that is not here
+# the caller says how far the server has ours.
 _SUPERSEDED: Final = """
 CREATE TEMPORARY TABLE superseded ON COMMIT DROP AS
 SELECT batch.epoch, batch.batch_no, batch.first_id, batch.count
@@ -211,6 +229,8 @@ WHERE batch.acknowledged_at IS NULL
    OR (epoch.number, batch.batch_no) > (head.number, %(batch_no)s::bigint)
    OR (epoch.number = head.number AND batch.batch_no = %(batch_no)s::bigint
        AND batch.chain_hash <> %(hash)s)
+   OR (batch.instance = %(instance)s AND %(kept)s::text IS NOT NULL AND batch.position > coalesce(
+       (SELECT position FROM usage_batches WHERE chain_hash = %(kept)s), 0))
 """
 _UNSEAL: Final = """
 UPDATE usage_events AS event SET epoch = NULL, batch_no = NULL FROM superseded
@@ -228,12 +248,27 @@ VALUES (%s, %s, %s, %s, %s, %s)
 
 
 async def open_epoch(
-    conn: AsyncConnection[Any], *, epoch: UUID, instance: str, head: UsageHead, reason: str
+    conn: AsyncConnection[Any],
+    *,
+    epoch: UUID,
+    instance: str,
+    head: UsageHead,
+    reason: str,
+    kept: str | None = None,
 ) -> Epoch:
     """Open an epoch that follows the server's head, in one transaction.
 
     Every event without a receipt, and every event of a batch that the server no longer has, is
     unsealed again and keeps its id. The older epochs close.
+
+    Args:
+        conn: the reporter's connection.
+        epoch: the new one.
+        instance: ours.
+        head: the server's.
+        reason: why, see :func:`decide`.
+        kept: chain hash of the last of our batches that the server has, ``NO_HASH``: it has none;
+            None: the head tells.
     """
     opened = Epoch(str(epoch), head.epoch, head.chain_hash or NO_HASH)
     async with conn.transaction():
@@ -244,6 +279,7 @@ async def open_epoch(
                 "instance": instance,
                 "batch_no": head.batch_no,
                 "hash": head.chain_hash or NO_HASH,
+                "kept": kept,
             },
         )
         resealed = await conn.execute(_UNSEAL)

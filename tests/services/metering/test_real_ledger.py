@@ -90,6 +90,16 @@ def assert_exact(api: BillingApi, customer: str, site: Site) -> dict[str, Any]:
     return ledger
 
 
+def alarms(api: BillingApi, customer: str) -> list[str]:
+    """Reasons of the clone alarms that are open."""
+    with psycopg.connect(api.server.dsn(api.database)) as connection:
+        rows = connection.execute(
+            "SELECT reason FROM clone_alarms WHERE tenant_id = %s AND acknowledged_at IS NULL",
+            (customer,),
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
 @pytest.mark.parametrize("point", POINTS)
 async def test_reporter_killed_at_a_point(api: BillingApi, new_site: NewSite, point: str) -> None:
     customer, site = await new_site()
@@ -168,6 +178,7 @@ async def test_outbox_restored_from_an_hour_old_backup(
     # Nothing of the lost hour leaves the ledger, nothing that went twice counts twice.
     assert ledger_events(ledger).keys() == before.keys() | {event.id for event in fresh}
     assert {event.id for event in waiting + lost} <= before.keys()
+    assert alarms(api, customer) == []  # one new epoch is a restored database
     assert {key: ledger_events(ledger)[key] for key in before} == before
     assert site.unacknowledged() == 0
     assert len({batch["epoch"] for batch in ledger["batches"]}) == 2
@@ -287,6 +298,8 @@ async def test_two_clones_are_told_apart_and_lose_nothing(
     ledger = api.ledger(customer)
     assert ledger_events(ledger).keys() == recorded
     assert len({batch["epoch"] for batch in ledger["batches"]}) >= 3
+    # They took turns and were never refused; the vendor is told all the same.
+    assert alarms(api, customer) == ["TwoEpochs"]
     postgres_server.drop_database(copy)
 
 

@@ -36,6 +36,19 @@ async def see_cluster(
     )
 
 
+async def epochs_reopened(
+    connection: Connection, tenant_id: str, instance_id: str, since: datetime
+) -> int:
+    """Return how many epochs of an instance followed another one since then."""
+    cursor = await connection.execute(
+        "SELECT count(*) AS n FROM usage_epochs WHERE tenant_id = %s AND instance_id = %s "
+        "AND follows IS NOT NULL AND opened_at > %s",
+        [tenant_id, instance_id, since],
+    )
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row["n"])
+
+
 async def last_acknowledged(
     connection: Connection, tenant_id: str, instance_id: str, reason: str
 ) -> datetime | None:

@@ -28,6 +28,9 @@ SILENT_AFTER: Final = timedelta(hours=1)
 """A cluster that was not heard from for so long may have been replaced by another one; instances
 send a heartbeat at least every 5 minutes."""
 
+REOPENED_TOO_OFTEN: Final = 3
+"""Epochs within :data:`SILENT_AFTER` that follow another one. A restored database opens one."""
+
 
 @dataclass(frozen=True)
 class Sighting:
@@ -90,6 +93,30 @@ async def note_cluster(
             first_party=other.fingerprint,
             second_party=fingerprint,
             details={"firstSeenLastAt": other.last_seen_at.isoformat()},
+        )
+
+
+async def note_reopened(
+    connection: Connection, context: Context, caller: InstanceCaller, *, follows: str, epoch: str
+) -> None:
+    """Judge an epoch that was just opened after another one; several at a time raise the alarm.
+
+    Two copies of a database whose reporters take turns are never refused: each reads the other's
+    head and opens an epoch that follows it, again and again.
+    """
+    since = _moment(context) - SILENT_AFTER
+    opened = await repository.epochs_reopened(
+        connection, caller.tenant_id, caller.instance_id, since
+    )
+    if opened >= REOPENED_TOO_OFTEN:
+        await raise_alarm(
+            connection,
+            context,
+            caller,
+            reason=TWO_EPOCHS,
+            first_party=follows,
+            second_party=epoch,
+            details={"openedWithinTheHour": opened},
         )
 
 

@@ -252,6 +252,10 @@ async def _record(
         if follows is not None:
             await repository.close_epochs(connection, tenant_id, follows, moment)
         await repository.insert_epoch(connection, tenant_id, header, follows, moment)
+        if follows is not None:
+            await clones.note_reopened(
+                connection, context, caller, follows=str(follows), epoch=header.epoch
+            )
     else:
         await repository.advance_epoch(connection, tenant_id, header)
     claims = ReceiptClaims(
