@@ -104,6 +104,8 @@ class BillingProvider(Protocol):
     """
 
     name: str
+    needs_email: bool
+    """Whether it sends invoices to the customer itself."""
 
     async def ensure_customer(self, payer: Payer) -> str:
         """Return the provider's id of a customer, made if it is not there."""

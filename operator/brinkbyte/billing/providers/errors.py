@@ -6,23 +6,18 @@ from brinkbyte.kit.errors import BrinkByteError, PermanentError, TemporaryError
 
 
 class BillingProviderError(BrinkByteError):
-    """Base of all that a payment provider refuses or fails at."""
+    """Base of all that a payment provider refuses or fails at.
+
+    Attributes:
+        replayed: the answer is that of an earlier call under the same key, kept by the provider:
+            it says nothing of now.
+    """
+
+    replayed: bool = False
 
 
 class TemporaryProviderError(TemporaryError, BillingProviderError):
     """The provider does not answer, is busy, or failed: the next run tries again."""
-
-
-class FaultError(TemporaryProviderError):
-    """The provider failed (5xx): the work may have been done or not.
-
-    Args:
-        replayed: the answer is that of an earlier call under the same key, kept by the provider.
-    """
-
-    def __init__(self, message: str, *, replayed: bool, retry_after: float | None = None) -> None:
-        super().__init__(message, reason="ProviderFault", retry_after=retry_after)
-        self.replayed = replayed
 
 
 class PermanentProviderError(PermanentError, BillingProviderError):

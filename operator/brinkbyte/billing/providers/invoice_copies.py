@@ -22,7 +22,7 @@ from brinkbyte.billing.providers.base import (
     Payer,
     TheirInvoice,
 )
-from brinkbyte.billing.providers.errors import MismatchError
+from brinkbyte.billing.providers.errors import MismatchError, PermanentProviderError
 from brinkbyte.billing.providers.payments import Payments
 from brinkbyte.kit.errors import BrinkByteError, TemporaryError
 from brinkbyte.kit.failpoints import failpoint
@@ -70,6 +70,12 @@ class Copies:
         failpoint("push.begun")
         payer, invoice = started
         try:
+            if self.provider.needs_email and payer.email is None:
+                raise PermanentProviderError(
+                    f"{self.provider.name} sends invoices by e-mail and {tenant_id} has no address "
+                    "for them; set it: brinkbyte billing admin provider email",
+                    reason="NoBillingEmail",
+                )
             customer = await self.provider.ensure_customer(payer)
             failpoint("push.customer")
             async with self.database.tenant(tenant_id) as connection:
@@ -139,12 +145,12 @@ class Copies:
                 return None
             if ours["sent_to"] not in {None, provider}:
                 # Some of it may be at the other one: two of them must not collect it.
-                raise_alarm = MismatchError(
-                    f"invoice {ours['number']} was on its way to {ours['sent_to']}; void it there, "
-                    f"or set BRINKBYTE_BILLING_PROVIDER to {ours['sent_to']} until it is through",
+                other = MismatchError(
+                    f"invoice {ours['number']} was on its way to {ours['sent_to']}: set "
+                    f"BRINKBYTE_BILLING_PROVIDER to {ours['sent_to']} until it is through",
                     reason="OtherProvider",
                 )
-                await self._note(connection, tenant_id, ours, raise_alarm)
+                await self._note(connection, tenant_id, ours, other)
                 return None
             row = await repository.begin_try(
                 connection,

@@ -38,6 +38,7 @@ class LocalBillingProvider:
     """
 
     name = "local"
+    needs_email = False
 
     def __init__(self, database: Database, clock: Callable[[], float]) -> None:
         self._database = database

@@ -1,21 +1,21 @@
 """One call to Stripe: its errors as ours, and how something is made exactly once.
 
-Stripe keeps the answer to the first call under an idempotency key for 24 hours, its own faults
-(5xx) included, and refuses a key that comes with other parameters. So whatever shall exist once is
-looked for before it is made, each time: then neither a key that Stripe has forgotten nor a kept
-fault matters.
+Stripe keeps the answer to the first call under an idempotency key for 24 hours, faults (5xx) and
+refusals included, and refuses a key that comes with other parameters. So whatever shall exist once
+is looked for before it is made, each time: then neither a key that Stripe has forgotten nor a kept
+failure matters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
 
+import httpx
 import stripe
 
 from brinkbyte.billing.providers.errors import (
     BillingProviderError,
-    FaultError,
     KeyReusedError,
     MissingObjectError,
     PermanentProviderError,
@@ -39,8 +39,43 @@ async def call(answer: Awaitable[T]) -> T:
         raise translated(error) from None
 
 
+class StripeLine(stripe.HTTPClient):
+    """The SDK's connections, by httpx; the SDK's own client for it uses what httpx deprecates.
+
+    Args:
+        timeout: seconds for one call.
+    """
+
+    name = "httpx"
+
+    def __init__(self, timeout: float) -> None:
+        super().__init__()
+        self._line = httpx.AsyncClient(timeout=timeout)
+
+    async def request_async(
+        self, method: str, url: str, headers: Mapping[str, str], post_data: Any = None
+    ) -> tuple[bytes, int, Mapping[str, str]]:
+        """Make one call."""
+        try:
+            answer = await self._line.request(
+                method, url, headers=dict(headers), content=post_data or None
+            )
+        except httpx.HTTPError as error:
+            said = type(error).__name__
+            raise stripe.APIConnectionError(said, should_retry=True) from error  # type: ignore[no-untyped-call]  # the SDK's
+        return answer.content, answer.status_code, answer.headers
+
+    async def close_async(self) -> None:
+        """Close the connections."""
+        await self._line.aclose()
+
+
 async def once(
-    key: str, find: Callable[[], Awaitable[T | None]], make: Callable[[str], Awaitable[T]]
+    key: str,
+    find: Callable[[], Awaitable[T | None]],
+    make: Callable[[str], Awaitable[T]],
+    *,
+    looked: bool = False,
 ) -> T:
     """Return the one object of a key, made if it is not there.
 
@@ -48,32 +83,39 @@ async def once(
         key: made from our ids: the same for the same work, whoever does it.
         find: looks for the object by what it carries.
         make: makes it under an idempotency key.
+        looked: the caller has just seen that it is not there.
 
     Raises:
         BillingProviderError: as the calls do.
     """
     for number in range(1, _KEY_ROUNDS + 1):
-        found = await find()
+        found = None if looked and number == 1 else await find()
         if found is not None:
             return found
         try:
             return await make(key if number == 1 else f"{key}:{number}")
-        except FaultError as error:
-            # A fresh fault: the next run looks what became of it. A kept one says nothing of now,
-            # and as the object is not there, another key can do no harm.
-            if not error.replayed:
-                raise
         except MissingObjectError:
             # The kept answer names an object that somebody has deleted since.
             continue
+        except BillingProviderError as error:
+            # A fresh fault: the next run looks what became of it. A kept fault or refusal says
+            # nothing of now, and as the object is not there, another key can do no harm.
+            if not error.replayed:
+                raise
     raise TemporaryProviderError(
-        f"Stripe has kept {_KEY_ROUNDS} faults for {key}; they are forgotten after 24 hours",
+        f"Stripe has kept {_KEY_ROUNDS} failures of {key}; they are forgotten after 24 hours",
         reason="ProviderFault",
     )
 
 
 def translated(error: stripe.StripeError) -> BillingProviderError:
     """Return one of Stripe's errors in our terms."""
+    ours = _translated(error)
+    ours.replayed = _header(error, "idempotent-replayed") == "true"
+    return ours
+
+
+def _translated(error: stripe.StripeError) -> BillingProviderError:
     status = error.http_status
     said = (error.user_message or type(error).__name__)[:_MAX_MESSAGE]
     if isinstance(error, stripe.APIConnectionError):
@@ -104,9 +146,9 @@ def translated(error: stripe.StripeError) -> BillingProviderError:
         return MissingObjectError(f"Stripe does not have it: {said}", reason="MissingAtProvider")
     if isinstance(error, stripe.InvalidRequestError | stripe.CardError):
         return PermanentProviderError(f"Stripe refuses: {said}", reason="ProviderRefused")
-    return FaultError(
+    return TemporaryProviderError(
         f"Stripe failed ({status or 'no status'}): {said}; the next run tries again",
-        replayed=_header(error, "idempotent-replayed") == "true",
+        reason="ProviderFault",
         retry_after=_retry_after(error),
     )
 

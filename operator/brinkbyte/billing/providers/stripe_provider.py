@@ -28,7 +28,7 @@ from brinkbyte.billing.providers.errors import (
     PermanentProviderError,
 )
 from brinkbyte.billing.providers.items import fit
-from brinkbyte.billing.providers.stripe_calls import call, once
+from brinkbyte.billing.providers.stripe_calls import StripeLine, call, once
 from brinkbyte.billing.providers.stripe_objects import (
     CANCEL,
     CUSTOMER,
@@ -76,6 +76,7 @@ class StripeBillingProvider:
     """
 
     name = "stripe"
+    needs_email = True
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class StripeBillingProvider:
         self._webhooks = webhooks
         self._clock = clock
         self._automatic_tax = automatic_tax
-        self._http = stripe.HTTPXClient(timeout=timeout)
+        self._http = StripeLine(timeout)
         # The SDK would send the times of our calls along, and log each call's parameters.
         stripe.enable_telemetry = False
         logging.getLogger("stripe").setLevel(logging.WARNING)
@@ -105,7 +106,7 @@ class StripeBillingProvider:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.close_async()  # type: ignore[no-untyped-call]  # the SDK's
+        await self._http.close_async()
 
     async def ensure_customer(self, payer: Payer) -> str:
         """Return Stripe's id of a customer, made if it is not there; name and e-mail as ours."""
@@ -297,6 +298,7 @@ class StripeBillingProvider:
                 f"brinkbyte:item:{copy.id}:{item.key}",
                 lambda item=item: self._find_line(copy.id, item),  # type: ignore[misc]
                 lambda key, item=item: self._add(invoice, copy.id, item, key),  # type: ignore[misc]
+                looked=True,
             )
             failpoint("push.item")
         there = await self._lines(copy.id)
@@ -347,8 +349,10 @@ class StripeBillingProvider:
         copy = await call(self._client.v1.invoices.retrieve_async(reference))
         if their_invoice(copy).total != invoice.total:
             raise mismatch(invoice, their_invoice(copy))
+        if copy.status != "draft":
+            return copy
         due = int(invoice.due_at.timestamp())
-        if copy.status == "draft" and copy.due_date != due:
+        if copy.due_date != due:
             # Twice the same date does no harm, so this needs no key of ours.
             await call(self._client.v1.invoices.update_async(reference, {"due_date": due}))
 
@@ -365,6 +369,7 @@ class StripeBillingProvider:
                     reference, {"auto_advance": True}, {"idempotency_key": key}
                 )
             ),
+            looked=True,
         )
 
     async def invoice(self, reference: str) -> TheirInvoice:
