@@ -31,7 +31,7 @@ class RecordedPayments:
     told: list[tuple[str, UUID]] = field(default_factory=list)
 
     async def payment_succeeded(
-        self, connection: Connection, invoice_id: UUID, at: datetime, actor: str
+        self, connection: Connection, invoice_id: UUID, at: datetime, actor: str, *, now: int
     ) -> None:
         cursor = await connection.execute(
             "UPDATE invoices SET status = 'paid', paid_at = %s WHERE invoice_id = %s "
@@ -41,7 +41,9 @@ class RecordedPayments:
         if cursor.rowcount:
             self.told.append(("paid", invoice_id))
 
-    async def payment_failed(self, connection: Connection, invoice_id: UUID, actor: str) -> None:
+    async def payment_failed(
+        self, connection: Connection, invoice_id: UUID, actor: str, *, now: int
+    ) -> None:
         self.told.append(("failed", invoice_id))
 
 

@@ -76,6 +76,12 @@ class Copies:
                     "for them; set it: brinkbyte billing admin provider email",
                     reason="NoBillingEmail",
                 )
+            if invoice.total <= 0:
+                # The provider would keep it as a credit of its own; ours is in the next invoice.
+                raise MismatchError(
+                    f"invoice {invoice.number} charges nothing and is not paid; look at it",
+                    reason="NothingToCollect",
+                )
             customer = await self.provider.ensure_customer(payer)
             failpoint("push.customer")
             async with self.database.tenant(tenant_id) as connection:
@@ -212,14 +218,15 @@ class Copies:
             )
         if ours["status"] not in {"open", "uncollectible"}:
             return
+        seconds = int(self.now.timestamp())
         if theirs.state == "paid":
             await self.payments.payment_succeeded(
-                connection, invoice_id, theirs.paid_at or self.now, self.actor
+                connection, invoice_id, theirs.paid_at or self.now, self.actor, now=seconds
             )
         elif theirs.state == "uncollectible" or (
             theirs.state == "open" and ours["due_at"] is not None and ours["due_at"] <= self.now
         ):
-            await self.payments.payment_failed(connection, invoice_id, self.actor)
+            await self.payments.payment_failed(connection, invoice_id, self.actor, now=seconds)
         elif theirs.state in {"void", "draft"}:
             raise MismatchError(
                 f"invoice {ours['number']} is {ours['status']}, its copy {theirs.reference} is "

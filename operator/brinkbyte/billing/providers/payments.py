@@ -14,12 +14,14 @@ class Payments(Protocol):
     """Takes in what became of an invoice, in its tenant's transaction; both may be repeated."""
 
     async def payment_succeeded(
-        self, connection: Connection, invoice_id: UUID, at: datetime, actor: str
+        self, connection: Connection, invoice_id: UUID, at: datetime, actor: str, *, now: int
     ) -> Any:
         """Note that it is paid."""
         ...
 
-    async def payment_failed(self, connection: Connection, invoice_id: UUID, actor: str) -> Any:
+    async def payment_failed(
+        self, connection: Connection, invoice_id: UUID, actor: str, *, now: int
+    ) -> Any:
         """Note that it is not paid though it is due."""
         ...
 
@@ -28,13 +30,15 @@ class InvoicePayments:
     """The payments of ``brinkbyte.billing.invoices``."""
 
     async def payment_succeeded(
-        self, connection: Connection, invoice_id: UUID, at: datetime, actor: str
+        self, connection: Connection, invoice_id: UUID, at: datetime, actor: str, *, now: int
     ) -> Any:
         """Note that it is paid."""
         service = import_module("brinkbyte.billing.invoices.service")
-        return await service.payment_succeeded(connection, invoice_id, at, actor)
+        return await service.payment_succeeded(connection, invoice_id, at, actor, now=now)
 
-    async def payment_failed(self, connection: Connection, invoice_id: UUID, actor: str) -> Any:
+    async def payment_failed(
+        self, connection: Connection, invoice_id: UUID, actor: str, *, now: int
+    ) -> Any:
         """Note that it is not paid though it is due."""
         service = import_module("brinkbyte.billing.invoices.service")
-        return await service.payment_failed(connection, invoice_id, actor)
+        return await service.payment_failed(connection, invoice_id, actor, now=now)

@@ -255,3 +255,12 @@ async def set_billing_email(connection: Connection, tenant_id: str, email: str |
         "UPDATE billing_customers SET billing_email = %s WHERE tenant_id = %s", [email, tenant_id]
     )
     return cursor.rowcount == 1
+
+
+async def try_soon(connection: Connection, tenant_id: str, now: datetime) -> None:
+    """Have a customer's invoices that wait tried by the next run."""
+    await connection.execute(
+        "UPDATE provider_invoices SET next_try_at = %s WHERE tenant_id = %s "
+        "AND reference IS NULL AND next_try_at > %s",
+        [now, tenant_id, now],
+    )
