@@ -75,6 +75,8 @@ def main() -> None:
         asked = json.loads(line)
         child = os.fork()
         if child == 0:
+            # What is logged must not come between the answers.
+            os.dup2(2, 1)
             name, _, count = asked["point"].partition(":")
             failpoints._target, failpoints._count = name, count
             asyncio.run(_run(dsn, url, asked["now"]))

@@ -67,9 +67,15 @@ class StripeServer:
     faults: list[str] = field(default_factory=list)
     keys: dict[str, Answer] = field(default_factory=dict)
     fail_all: Mode | None = None
+    fail_posts: Mode | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
     ended: threading.Event = field(default_factory=threading.Event)
     delivered: int = 0
+
+    def forget_customers(self) -> None:
+        """Be as if no customer and no key had ever been there."""
+        self.account.customers.clear()
+        self.keys.clear()
 
     def fail(self, mode: Mode, *, after: int = 0) -> None:
         """Let a call fail: the next one, or the one after so many."""
@@ -85,7 +91,8 @@ class StripeServer:
             parts = urlsplit(target)
             number = len(self.calls)
             self.calls.append(f"{method} {parts.path}")
-            mode = self.failures.get(number, self.fail_all)
+            always = (self.fail_posts if method == "POST" else None) or self.fail_all
+            mode = self.failures.get(number, always)
             if mode == "busy":
                 error = {"type": "invalid_request_error", "code": "rate_limit", "message": "busy"}
                 return Answer(429, {"error": error}), None, False
@@ -173,6 +180,16 @@ class StripeServer:
         account = self.account
         work: dict[str, Callable[[], Any]] = {
             "POST /v1/customers": lambda: account.create_customer(given),
+            "GET /v1/customers": lambda: _page(
+                [
+                    each
+                    for each in reversed(account.customers.values())
+                    if each["created"] >= given.get("created", {}).get("gte", 0)
+                    and "deleted" not in each
+                ],
+                given,
+                "/v1/customers",
+            ),
             "GET /v1/customers/search": lambda: _found(account.search_customers(given["query"])),
             "GET /v1/customers/{customer}": lambda: account.customer(parts[0]),
             "POST /v1/customers/{customer}": lambda: account.update_customer(parts[0], given),
@@ -345,4 +362,5 @@ def stripe_server(clock: Callable[[], float], *, tax_percent: int = 0) -> Iterat
         server.shutdown()
         server.server_close()
         thread.join()
-    assert standin.faults == []
+    if standin.faults:
+        raise AssertionError(f"the stand-in did wrong: {standin.faults}")

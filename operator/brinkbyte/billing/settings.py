@@ -61,6 +61,8 @@ class ProviderSettings(SecretSettings):
         stripe_automatic_tax: let Stripe work out the tax.
     """
 
+    may_lack: ClassVar[frozenset[str]] = frozenset({"stripe_api_key", "stripe_webhook_secrets"})
+
     billing_provider: Literal["local", "stripe"] = "local"
     stripe_api_key: SecretStr | None = None
     stripe_webhook_secrets: SecretStr | None = None
@@ -117,9 +119,7 @@ class ServerSettings(ProviderSettings):
         log_level: debug, info, warning or error.
     """
 
-    may_lack: ClassVar[frozenset[str]] = frozenset(
-        {"admin_database_url", "stripe_api_key", "stripe_webhook_secrets"}
-    )
+    may_lack: ClassVar[frozenset[str]] = ProviderSettings.may_lack | {"admin_database_url"}
 
     database_url: SecretStr
     admin_database_url: SecretStr | None = None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,14 @@ from services.billing.collecting import Collecting, collecting
 from services.billing.conftest import Billing
 from support.billing import CUSTOMER
 
+Cli = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def cli(run: Any) -> Cli:
+    """Run ``brinkbyte billing admin provider ...`` beside the test's event loop."""
+    return lambda *rest, **how: asyncio.to_thread(run, "admin", "provider", *rest, **how)
+
 
 @pytest.fixture
 async def worker(billing: Billing) -> AsyncIterator[Collecting]:
@@ -28,19 +37,23 @@ async def worker(billing: Billing) -> AsyncIterator[Collecting]:
 
 
 async def test_invoice_is_paid_when_the_vendor_says_so(
-    billing: Billing, worker: Collecting, run: Any
+    billing: Billing, worker: Collecting, cli: Cli
 ) -> None:
     key = worker.invoice([100, 23])
     chosen = ("--customer", CUSTOMER, "--invoice", str(key))
-    assert "UnknownInvoice" in run("admin", "provider", "paid", *chosen, fails=True)
+    assert "UnknownInvoice" in await cli("paid", *chosen, fails=True)
     assert (await worker.run()).sent == 1
     assert worker.row(key)["provider_ref"] == f"local:{CUSTOMER}:{key}"
     assert worker.payments.told == []
     future = "2036-01-01T00:00:00"
-    assert "PaidInFuture" in run("admin", "provider", "paid", *chosen, "--at", future, fails=True)
-    run("admin", "provider", "paid", *chosen, "--at", "2026-01-02T03:04:05", "--note", "wire 7")
-    run("admin", "provider", "paid", *chosen)
-    assert "NotUnpaid" in run("admin", "provider", "uncollectible", *chosen, fails=True)
+    assert "PaidInFuture" in await cli(
+        "admin", "provider", "paid", *chosen, "--at", future, fails=True
+    )
+    await cli(
+        "admin", "provider", "paid", *chosen, "--at", "2026-01-02T03:04:05", "--note", "wire 7"
+    )
+    await cli("paid", *chosen)
+    assert "NotUnpaid" in await cli("uncollectible", *chosen, fails=True)
     billing.clock.advance(seconds=300)
     await worker.run()
     assert worker.payments.told == [("paid", key)]
@@ -51,15 +64,15 @@ async def test_invoice_is_paid_when_the_vendor_says_so(
 
 
 async def test_invoice_that_will_not_be_paid(
-    billing: Billing, worker: Collecting, run: Any
+    billing: Billing, worker: Collecting, cli: Cli
 ) -> None:
     key = worker.invoice([100])
     await worker.run()
     chosen = ("--customer", CUSTOMER, "--invoice", str(key))
-    run("admin", "provider", "uncollectible", *chosen)
+    await cli("uncollectible", *chosen)
     await worker.run()
     assert worker.payments.told == [("failed", key)]
-    run("admin", "provider", "paid", *chosen)
+    await cli("paid", *chosen)
     await worker.run()
     assert worker.payments.told == [("failed", key), ("paid", key)]
 
@@ -73,22 +86,24 @@ async def test_unpaid_after_its_due_date(billing: Billing, worker: Collecting) -
 
 
 async def test_list_shows_what_the_provider_lacks(
-    billing: Billing, worker: Collecting, run: Any
+    billing: Billing, worker: Collecting, cli: Cli
 ) -> None:
     key = worker.invoice([100], number="N-7")
-    assert "N-7" in run("admin", "provider", "list")
-    assert str(key) in run("admin", "provider", "list", "--output", "json")
+    assert "N-7" in await cli("list")
+    assert str(key) in await cli("list", "--output", "json")
     await worker.run()
-    assert "N-7" not in run("admin", "provider", "list")
+    assert "N-7" not in await cli("list")
 
 
-async def test_email_of_a_customer(billing: Billing, worker: Collecting, run: Any) -> None:
-    run("admin", "provider", "email", "--customer", CUSTOMER, "pay@acme.example")
+async def test_email_of_a_customer(billing: Billing, worker: Collecting, cli: Cli) -> None:
+    await cli("email", "--customer", CUSTOMER, "pay@acme.example")
     [row] = billing.query("SELECT billing_email FROM billing_customers")
     assert row["billing_email"] == "pay@acme.example"
-    wrong = run("admin", "provider", "email", "--customer", CUSTOMER, "nonsense", fails=True)
+    wrong = await cli("email", "--customer", CUSTOMER, "nonsense", fails=True)
     assert "is not an e-mail address" in wrong
-    unknown = run("admin", "provider", "email", "--customer", "nobody", "a@b.example", fails=True)
+    unknown = await cli(
+        "admin", "provider", "email", "--customer", "nobody", "a@b.example", fails=True
+    )
     assert "UnknownCustomer" in unknown
     [entry] = billing.query("SELECT * FROM audit_log WHERE action = 'customer.billing_email'")
     assert "pay@" not in str(entry)

@@ -52,8 +52,7 @@ async def test_killed_at_each_step(billing: Billing, stripe: StripeServer, runs:
     for number, point in enumerate(POINTS):
         # A customer that Stripe does not know yet.
         billing.query("DELETE FROM provider_customers")
-        stripe.account.customers.clear()
-        stripe.keys.clear()
+        stripe.forget_customers()
         key = worker.invoice(AMOUNTS)
         assert runs.run(billing.clock.now, point) == KILLED, point
         billing.clock.advance(hours=(0.1, 13, 25)[number % 3])
@@ -82,44 +81,48 @@ _AMOUNTS = st.lists(st.integers(-500, 5000), min_size=1, max_size=4).filter(lamb
 
 
 async def _history(
-    billing: Billing, failures: list[tuple[int, Mode, float]], amounts: list[int]
+    worker: Collecting,
+    stripe: StripeServer,
+    failures: list[tuple[int, Mode, float]],
+    amounts: list[int],
 ) -> None:
-    billing.query("DELETE FROM provider_customers")
-    with stripe_server(billing.clock) as stripe:
-        async with collecting(billing, stripe) as worker:
-            key = worker.invoice(amounts)
-            for after, mode, hours in failures:
-                stripe.fail(mode, after=after)
-                await worker.run()
-                for copy in stripe.account.of_key(str(key)):
-                    # At no time is there a final invoice that is not ours to the cent.
-                    assert copy["status"] == "draft" or copy["total"] == sum(amounts)
-                billing.clock.advance(hours=hours)
-            stripe.failures = {}
-            await _until_read(worker, str(key))
-            [copy] = stripe.account.of_key(str(key))
-            assert (copy["status"], copy["total"]) == ("open", sum(amounts))
-            assert len(stripe.account.invoices) == len(stripe.account.customers) == 1
-            assert worker.row(key)["provider_ref"] == copy["id"]
-            assert worker.alarms() == {}
-            # The next history's worker is not to find this one's invoice.
-            stripe.account.pay(copy["id"])
-            billing.clock.advance(hours=1.1)
-            await worker.run()
-            assert worker.row(key)["status"] == "paid"
+    # A customer that Stripe does not know yet.
+    worker.billing.query("DELETE FROM provider_customers")
+    stripe.forget_customers()
+    key = worker.invoice(amounts)
+    for after, mode, hours in failures:
+        stripe.fail(mode, after=after)
+        await worker.run()
+        for copy in stripe.account.of_key(str(key)):
+            # At no time is there a final invoice that is not ours to the cent.
+            assert copy["status"] == "draft" or copy["total"] == sum(amounts)
+        worker.billing.clock.advance(hours=hours)
+    stripe.failures = {}
+    await _some_runs(worker)
+    [copy] = stripe.account.of_key(str(key))
+    assert (copy["status"], copy["total"]) == ("open", sum(amounts))
+    assert [line["amount"] for line in stripe.account.lines[copy["id"]]] == amounts
+    assert len(stripe.account.customers) == 1
+    assert worker.row(key)["provider_ref"] == copy["id"]
+    assert worker.alarms() == {}
+    stripe.account.pay(copy["id"])
+    await _some_runs(worker)
+    assert worker.row(key)["status"] == "paid"
 
 
-async def _until_read(worker: Collecting, key: str) -> None:
+async def _some_runs(worker: Collecting) -> None:
     for _ in range(4):
         worker.billing.clock.advance(hours=1.1)
         await worker.run()
 
 
-async def test_any_history_of_failures_ends_with_one_right_invoice(billing: Billing) -> None:
-    async with collecting(billing) as worker:
+async def test_any_history_of_failures_ends_with_one_right_invoice(
+    billing: Billing, stripe: StripeServer
+) -> None:
+    async with collecting(billing, stripe) as worker:
         await worker.payer()
-    for failures, amounts in histories():
-        await _history(billing, failures, amounts)
+        for failures, amounts in histories():
+            await _history(worker, stripe, failures, amounts)
 
 
 def histories() -> list[tuple[list[tuple[int, Mode, float]], list[int]]]:

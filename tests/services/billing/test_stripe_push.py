@@ -14,9 +14,10 @@ from services.billing.conftest import Billing
 from support.stripe_server import API_KEY, MODES, Mode, StripeServer, stripe_server
 
 AMOUNTS = [60_000, -1_234, 0, 505]
-# Look for the customer, make it, read it, name it; look for the invoice, make it, read it; read its
-# items; add four; read them; read the invoice, finalize it; read its state.
-CALLS = 16
+# Look for the customer, twice, make it, read it, name it; look for the invoice, make it, read it;
+# read its items, add four, read them; read the invoice, finalize it; read its state.
+CALLS = 17
+MAKE_INVOICE, FIRST_ITEM, FINALIZE = 6, 9, 15
 ADDRESS = dict.fromkeys(["city", "country", "line1", "line2", "postal_code", "state"])
 
 
@@ -30,6 +31,9 @@ def stripe(billing: Billing) -> Iterator[StripeServer]:
 async def worker(billing: Billing, stripe: StripeServer) -> AsyncIterator[Collecting]:
     async with collecting(billing, stripe) as worker:
         await worker.payer()
+        # The first fetch of events is over; the next is an hour away.
+        await worker.run()
+        stripe.calls.clear()
         yield worker
 
 
@@ -77,22 +81,23 @@ async def test_invoice_arrives_as_it_is(worker: Collecting, stripe: StripeServer
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_failure_of_any_call_leaves_one_invoice_of_the_right_sum(
-    billing: Billing, mode: Mode
+    worker: Collecting, stripe: StripeServer, mode: Mode
 ) -> None:
     """Each call in turn fails once; then the next run finishes the work."""
-    async with collecting(billing) as customers:
-        await customers.payer()
     for number in range(CALLS):
-        with stripe_server(billing.clock) as stripe:
-            async with collecting(billing, stripe) as worker:
-                billing.query("DELETE FROM provider_customers")
-                key = worker.invoice(AMOUNTS)
-                stripe.fail(mode, after=number)
-                await until_there(worker, key, hours=0.1)
-                only_copy(stripe, key, AMOUNTS)
-                assert len(stripe.calls) > number
-                assert worker.alarms() == {}
-                assert worker.row(key)["provider_error"] is None
+        worker.billing.query("DELETE FROM provider_customers")
+        worker.billing.query("UPDATE provider_cursors SET fetched_at = now() + interval '1 year'")
+        stripe.forget_customers()
+        key, before = worker.invoice(AMOUNTS), len(stripe.calls)
+        stripe.fail(mode, after=number)
+        await until_there(worker, key, hours=0.1)
+        assert len(stripe.calls) > before + CALLS - 1
+        reference = only_copy(stripe, key, AMOUNTS)
+        assert worker.alarms() == {}
+        assert worker.row(key)["provider_error"] is None or number == CALLS - 1
+        # Nothing more of it in the next round.
+        stripe.account.pay(reference)
+        worker.billing.query("UPDATE invoices SET status = 'paid' WHERE invoice_id = %s", key)
 
 
 @pytest.mark.parametrize("hours", [12.5, 25])
@@ -113,11 +118,12 @@ async def test_fault_that_stripe_keeps_under_the_key_is_no_dead_end(
 ) -> None:
     """Stripe answers a key's 500 again for 24 hours; the work goes on well before."""
     key = worker.invoice(AMOUNTS)
+    stripe.fail_posts = "fault"
     for _ in range(3):
-        stripe.failures = dict.fromkeys(range(len(stripe.calls), len(stripe.calls) + 400), "fault")
         await worker.run()
         worker.billing.clock.advance(hours=1.1)
-    stripe.failures = {}
+    assert stripe.calls.count("POST /v1/customers") == 1 + 2 + 3
+    stripe.fail_posts = None
     await until_there(worker, key, hours=0.5, runs=3)
     only_copy(stripe, key, AMOUNTS)
 
@@ -134,7 +140,7 @@ async def test_call_without_an_answer_ends_by_itself(
     )
     key = worker.invoice(AMOUNTS)
     worker.provider = provider
-    stripe.fail("silent", after=5)
+    stripe.fail("silent", after=MAKE_INVOICE)
     await worker.run()
     assert "does not answer" in worker.row(key)["provider_error"]
     billing.clock.advance(hours=1)
@@ -159,10 +165,9 @@ async def test_key_with_other_parameters_is_an_alarm(
     worker: Collecting, stripe: StripeServer
 ) -> None:
     key = worker.invoice(AMOUNTS)
-    stripe.fail("fault", after=5)
+    stripe.fail("fault", after=MAKE_INVOICE)
     await worker.run()
-    assert stripe.calls[5] == "POST /v1/invoices"
-    worker.billing.query("UPDATE invoices SET number = 'X' WHERE false")
+    assert stripe.calls[MAKE_INVOICE] == "POST /v1/invoices"
     worker.billing.query(
         "UPDATE provider_invoices SET next_try_at = now() - interval '1 day' WHERE invoice_id = %s",
         key,
@@ -185,7 +190,7 @@ async def test_draft_with_a_foreign_item_is_never_finalized(
     worker: Collecting, stripe: StripeServer
 ) -> None:
     key = worker.invoice(AMOUNTS)
-    stripe.fail("reset", after=8)
+    stripe.fail("reset", after=FIRST_ITEM)
     await worker.run()
     [draft] = stripe.account.of_key(str(key))
     stripe.account.create_item(
@@ -212,7 +217,7 @@ async def test_sum_that_stripe_sees_otherwise_is_an_alarm(billing: Billing) -> N
         async with collecting(billing, stripe) as worker:
             await worker.payer()
             key = worker.invoice(AMOUNTS)
-            stripe.fail("reset", after=14)
+            stripe.fail("reset", after=FINALIZE + 1)
             await worker.run()
             [draft] = stripe.account.of_key(str(key))
             assert len(stripe.account.lines[draft["id"]]) == len(AMOUNTS)
@@ -225,7 +230,7 @@ async def test_sum_that_stripe_sees_otherwise_is_an_alarm(billing: Billing) -> N
 
 async def test_two_copies_are_an_alarm(worker: Collecting, stripe: StripeServer) -> None:
     key = worker.invoice(AMOUNTS)
-    stripe.fail("reset", after=8)
+    stripe.fail("reset", after=FIRST_ITEM)
     await worker.run()
     [draft] = stripe.account.of_key(str(key))
     stripe.account.create_invoice(
@@ -260,7 +265,7 @@ async def test_invoice_that_comes_late_gets_a_due_date_ahead(
     worker: Collecting, stripe: StripeServer
 ) -> None:
     key = worker.invoice(AMOUNTS, due_days=2)
-    stripe.fail("fault", after=5)
+    stripe.fail("fault", after=MAKE_INVOICE)
     await worker.run()
     worker.billing.clock.advance(days=3)
     await until_there(worker, key)
@@ -272,7 +277,7 @@ async def test_draft_whose_due_date_has_passed_gets_another(
     worker: Collecting, stripe: StripeServer
 ) -> None:
     key = worker.invoice(AMOUNTS, due_days=2)
-    stripe.fail("reset_after", after=5)
+    stripe.fail("reset_after", after=MAKE_INVOICE)
     await worker.run()
     worker.billing.clock.advance(days=30)
     await until_there(worker, key)

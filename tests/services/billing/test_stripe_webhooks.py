@@ -185,8 +185,9 @@ async def test_void_invoice_is_voided_at_stripe(
     reference = worker.row(key)["provider_ref"]
     billing.query("UPDATE invoices SET status = 'void' WHERE invoice_id = %s", key)
     billing.clock.advance(hours=1.1)
-    stripe.fail("reset_after", after=1)
+    stripe.fail("reset_after", after=2)
     await worker.run()
+    assert stripe.calls[-1].endswith("/void")
     billing.clock.advance(hours=1.1)
     await worker.run()
     assert stripe.account.invoices[reference]["status"] == "void"
@@ -235,7 +236,7 @@ async def test_forged_and_replayed_deliveries_store_nothing(
     value = good["Stripe-Signature"]
 
     async def sent(content: bytes, signature: str | None) -> tuple[int, str]:
-        headers = {} if signature is None else {"Stripe-Signature": signature}
+        headers = {} if signature is None else {"Stripe-Signature": signature.encode("latin-1")}
         answer = await billing.http.post(PATH, content=content, headers=headers)
         assert answer.headers["content-type"] == "application/problem+json"
         return answer.status_code, answer.json()["reason"]
@@ -310,6 +311,7 @@ async def test_api_role_puts_into_the_inbox_and_reads_nothing(
     billing: Billing, worker: Collecting
 ) -> None:
     worker.invoice([5])
+    await worker.run()
     with psycopg.connect(billing.dsn(API), autocommit=True) as connection:
         for statement in (
             "SELECT * FROM webhook_events",

@@ -25,7 +25,7 @@ def signature(secret: str, body: bytes, at: int) -> str:
 
 @given(
     st.sampled_from(["whsec_a", "whsec_b", ""]),
-    st.sampled_from([0, -100, -299, -400, -100_000]),
+    st.sampled_from([0, -100, -290, -400, -100_000]),
     st.sampled_from(["v1", "v0", "v2"]),
     st.booleans(),
 )
@@ -44,7 +44,7 @@ def test_same_judgement_as_the_sdk(secret: str, age: int, scheme: str, changed: 
         ours = True
     except WebhookError:
         ours = False
-    assert ours == theirs == (secret == "whsec_a" and age > -301 and scheme == "v1" and not changed)
+    assert ours == theirs == (secret == "whsec_a" and age > -300 and scheme == "v1" and not changed)
 
 
 def test_future_is_refused_too() -> None:

@@ -49,6 +49,8 @@ API_VERSION: Final = "2026-08-26.dahlia"
 """Of the SDK, of the webhook endpoint, and of the description that tests check calls against."""
 MAX_ITEMS: Final = 250
 TIMEOUT_SECONDS: Final = 20.0
+LISTED_SECONDS: Final = 48 * 3600
+"""How young customers are looked for in the list and not by search alone."""
 INVOICE_KINDS: Final = (
     "invoice.finalized",
     "invoice.marked_uncollectible",
@@ -159,8 +161,19 @@ class StripeBillingProvider:
                 {"query": f"metadata['{CUSTOMER}']:'{quoted}'", "limit": _PAGE}
             )
         )
-        # The search lags a minute behind; for as long the key holds. It ignores case; we do not.
+        # It ignores case; we do not.
         matching = [each for each in found.data if metadata_of(each).get(CUSTOMER) == customer_id]
+        if not matching:
+            # The search lags behind, when Stripe is ill by hours; a list is never behind.
+            since = int(self._clock()) - LISTED_SECONDS
+            listed = await call(
+                self._client.v1.customers.list_async({"created": {"gte": since}, "limit": _PAGE})
+            )
+            while True:
+                matching += [e for e in listed.data if metadata_of(e).get(CUSTOMER) == customer_id]
+                if not listed.has_more:
+                    break
+                listed = await call(listed.next_page_async())
         if len(matching) > 1:
             raise MismatchError(
                 f"Stripe has {len(matching)} customers of {customer_id}: "

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -27,7 +28,7 @@ from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.kit.logging import get_logger
 
 AT_ONCE: Final = 4
-"""Invoices on their way at a time; each needs one connection of the worker's pool."""
+"""Customers worked on at a time; each needs one connection of the worker's pool."""
 RUN_LIMIT: Final = 1000
 READ_AGAIN: Final = timedelta(hours=1)
 """How old what we know of an unpaid invoice gets when no event names it."""
@@ -120,13 +121,17 @@ async def _alone(database: Database) -> AsyncIterator[bool]:
 async def _each(
     rows: Sequence[Row], work: Callable[[str, UUID], Awaitable[bool]]
 ) -> tuple[int, int]:
-    """Work on invoices, some at a time; returns how many were done and how many were not."""
-    waiting = iter(rows)
+    """Work on invoices, some customers at a time; returns how many were done, and how many not."""
+    by_customer: dict[str, list[Row]] = {}
+    for row in rows:
+        by_customer.setdefault(row["tenant_id"], []).append(row)
+    waiting = iter(by_customer.values())
     done = failed = in_a_row = 0
 
     async def one_after_another() -> None:
         nonlocal done, failed, in_a_row
-        for row in waiting:
+        # The iterator is shared: whoever is free takes the next customer.
+        for row in chain.from_iterable(waiting):
             if in_a_row >= GIVE_UP_AFTER:
                 return
             try:
