@@ -9,8 +9,10 @@ import pytest
 
 from brinkbyte.billing.providers.stripe_provider import StripeBillingProvider
 from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
+from brinkbyte.billing.providers.synchronizing import GIVE_UP_AFTER
 from services.billing.collecting import Collecting, collecting
 from services.billing.conftest import Billing
+from support.campaign_plan import soaking, some
 from support.stripe_server import API_KEY, MODES, Mode, StripeServer, stripe_server
 
 AMOUNTS = [60_000, -1_234, 0, 505]
@@ -85,6 +87,9 @@ async def test_failure_of_any_call_leaves_one_invoice_of_the_right_sum(
 ) -> None:
     """Each call in turn fails once; then the next run finishes the work."""
     for number in range(CALLS):
+        # Two of five ways for each call, in the usual size; all of them in the long one.
+        if not soaking() and (number + MODES.index(mode)) % len(MODES) >= 2:
+            continue
         worker.billing.query("DELETE FROM provider_customers")
         worker.billing.query("UPDATE provider_cursors SET fetched_at = now() + interval '1 year'")
         stripe.forget_customers()
@@ -101,16 +106,20 @@ async def test_failure_of_any_call_leaves_one_invoice_of_the_right_sum(
 
 
 @pytest.mark.parametrize("hours", [12.5, 25])
-@pytest.mark.parametrize("number", range(1, CALLS - 1, 2))
 async def test_retry_after_stripe_may_have_forgotten_the_key(
-    worker: Collecting, stripe: StripeServer, hours: float, number: int
+    worker: Collecting, stripe: StripeServer, hours: float
 ) -> None:
-    key = worker.invoice(AMOUNTS)
-    stripe.fail("reset_after", after=number)
-    await worker.run()
-    worker.billing.clock.advance(hours=hours)
-    await until_there(worker, key)
-    only_copy(stripe, key, AMOUNTS)
+    for number in some(range(1, CALLS - 1), 6):
+        worker.billing.query("DELETE FROM provider_customers")
+        worker.billing.query("UPDATE provider_cursors SET fetched_at = now() + interval '1 year'")
+        stripe.forget_customers()
+        key = worker.invoice(AMOUNTS)
+        stripe.fail("reset_after", after=number)
+        await worker.run()
+        worker.billing.clock.advance(hours=hours)
+        await until_there(worker, key)
+        stripe.account.pay(only_copy(stripe, key, AMOUNTS))
+        worker.billing.query("UPDATE invoices SET status = 'paid' WHERE invoice_id = %s", key)
 
 
 async def test_fault_that_stripe_keeps_under_the_key_is_no_dead_end(
@@ -301,15 +310,15 @@ async def test_one_customer_s_error_stops_no_other(
 async def test_provider_that_does_not_answer_is_left_alone(
     worker: Collecting, stripe: StripeServer
 ) -> None:
-    for _ in range(30):
+    for _ in range(14):
         worker.invoice([1])
     stripe.fail_all = "reset"
     run = await worker.run()
-    assert run.failed < 10
-    assert len(stripe.calls) < 12
+    assert run.failed == GIVE_UP_AFTER
+    assert len(stripe.calls) == GIVE_UP_AFTER
     stripe.fail_all = None
     worker.billing.clock.advance(hours=0.1)
-    assert (await worker.run()).sent == 30
+    assert (await worker.run()).sent == 14
     assert len(stripe.account.customers) == 1
 
 

@@ -259,33 +259,30 @@ async def test_forged_and_replayed_deliveries_store_nothing(
     assert inbox(billing) == []
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"[]",
-        b"null",
-        b"{",
-        b"[" * 100_000,
-        b"\xff",
-        json.dumps(event(id=7)).encode(),
-        json.dumps(event(id="evt\0")).encode(),
-        json.dumps(event(type="x" * 300)).encode(),
-        json.dumps(event(created=None)).encode(),
-        json.dumps(event(created=True)).encode(),
-        json.dumps(event(created=10**30)).encode(),
-        json.dumps(event(created=-1)).encode(),
-        json.dumps(event(data=[])).encode(),
-        json.dumps(event(data={"object": "in_1"})).encode(),
-    ],
-    ids=range(15),
-)
-async def test_signed_nonsense_is_refused(
-    billing: Billing, stripe: StripeServer, body: bytes
-) -> None:
-    content, headers = signed(body, [FIRST], billing.clock.now)
-    answer = await billing.http.post(PATH, content=content, headers=headers)
-    assert (answer.status_code, answer.json()["reason"]) == (400, "InvalidDelivery")
+NONSENSE = [
+    b"",
+    b"[]",
+    b"null",
+    b"{",
+    b"[" * 100_000,
+    b"\xff",
+    json.dumps(event(id=7)).encode(),
+    json.dumps(event(id="evt\0")).encode(),
+    json.dumps(event(type="x" * 300)).encode(),
+    json.dumps(event(created=None)).encode(),
+    json.dumps(event(created=True)).encode(),
+    json.dumps(event(created=10**30)).encode(),
+    json.dumps(event(created=-1)).encode(),
+    json.dumps(event(data=[])).encode(),
+    json.dumps(event(data={"object": "in_1"})).encode(),
+]
+
+
+async def test_signed_nonsense_is_refused(billing: Billing, stripe: StripeServer) -> None:
+    for body in NONSENSE:
+        content, headers = signed(body, [FIRST], billing.clock.now)
+        answer = await billing.http.post(PATH, content=content, headers=headers)
+        assert (answer.status_code, answer.json()["reason"]) == (400, "InvalidDelivery"), body
     assert inbox(billing) == []
 
 
