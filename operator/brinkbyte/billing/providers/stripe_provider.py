@@ -25,23 +25,19 @@ from brinkbyte.billing.providers.base import (
 from brinkbyte.billing.providers.errors import (
     MismatchError,
     MissingObjectError,
-    PermanentProviderError,
 )
 from brinkbyte.billing.providers.items import fit
 from brinkbyte.billing.providers.stripe_calls import StripeLine, call, once
 from brinkbyte.billing.providers.stripe_objects import (
-    CANCEL,
     CUSTOMER,
     INVOICE,
     ITEM,
-    PRICE,
-    TRIAL_END,
     check_lines,
     metadata_of,
     mismatch,
-    subscription_of,
     their_invoice,
 )
+from brinkbyte.billing.providers.stripe_subscriptions import SubscriptionRecords, customer_of
 from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks, event_of
 from brinkbyte.kit.failpoints import failpoint
 
@@ -105,6 +101,7 @@ class StripeBillingProvider:
             max_network_retries=0,
             http_client=self._http,
         )
+        self._records = SubscriptionRecords(self._client, clock)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -133,17 +130,9 @@ class StripeBillingProvider:
         if payer.reference is None:
             return None
         try:
-            return await self._customer(payer.reference)
+            return await customer_of(self._client, payer.reference)
         except MissingObjectError:
             return None
-
-    async def _customer(self, reference: str) -> stripe.Customer:
-        found = await call(self._client.v1.customers.retrieve_async(reference))
-        if getattr(found, "deleted", False):
-            raise MissingObjectError(
-                f"customer {reference} was deleted at Stripe", reason="MissingAtProvider"
-            )
-        return found
 
     async def _make_customer(self, customer_id: str, key: str) -> stripe.Customer:
         # Only what never changes: name and e-mail may differ in a retry under the same key.
@@ -152,7 +141,7 @@ class StripeBillingProvider:
                 {"metadata": {CUSTOMER: customer_id}}, {"idempotency_key": key}
             )
         )
-        return await self._customer(made.id)
+        return await customer_of(self._client, made.id)
 
     async def _find_customer(self, customer_id: str) -> stripe.Customer | None:
         quoted = customer_id.replace("\\", "\\\\").replace("'", "\\'")
@@ -190,48 +179,17 @@ class StripeBillingProvider:
         Raises:
             PermanentProviderError: ``Subscribed``: it subscribes to something else already.
         """
-        held = await self._customer(customer_id)
-        noted = metadata_of(held)
-        if noted.get(PRICE) and subscription_of(held, self._clock()).status != "canceled":
-            if noted[PRICE] == price_id:
-                return subscription_of(held, self._clock())
-            raise PermanentProviderError(
-                f"{customer_id} subscribes to {noted[PRICE]}; change that subscription",
-                reason="Subscribed",
-            )
-        end = str(int(self._clock()) + trial_days * 86_400) if trial_days else ""
-        return await self._note(customer_id, {PRICE: price_id, TRIAL_END: end, CANCEL: ""})
+        return await self._records.create(customer_id, price_id, trial_days)
 
     async def update_subscription(self, reference: str, price_id: str) -> TheirSubscription:
         """Note another price; the trial's end stays."""
-        await self._live(reference)
-        return await self._note(reference, {PRICE: price_id})
+        return await self._records.update(reference, price_id)
 
     async def cancel_subscription(
         self, reference: str, *, at_period_end: bool
     ) -> TheirSubscription:
         """Note the cancellation."""
-        held = await self._customer(reference)
-        if metadata_of(held).get(CANCEL) == "now":
-            return subscription_of(held, self._clock())
-        await self._live(reference)
-        return await self._note(reference, {CANCEL: "period_end" if at_period_end else "now"})
-
-    async def _live(self, reference: str) -> None:
-        held = await self._customer(reference)
-        if (
-            not metadata_of(held).get(PRICE)
-            or subscription_of(held, self._clock()).status == "canceled"
-        ):
-            raise PermanentProviderError(
-                f"{reference} does not subscribe; create a subscription first",
-                reason="NotSubscribed",
-            )
-
-    async def _note(self, reference: str, metadata: dict[str, str]) -> TheirSubscription:
-        # No key of ours: a way back to an earlier value would get that one's kept answer.
-        held = await call(self._client.v1.customers.update_async(reference, {"metadata": metadata}))
-        return subscription_of(held, self._clock())
+        return await self._records.cancel(reference, at_period_end=at_period_end)
 
     async def ensure_invoice(self, invoice: OurInvoice) -> TheirInvoice:
         """Bring Stripe's copy to what ours says; finalize it when both say the same.
