@@ -204,6 +204,8 @@ class Copies:
         ours = await repository.invoice(connection, tenant_id, invoice_id)
         if ours is None:
             return
+        # First: it locks the customer before the invoice, as everybody does.
+        await self._pay(connection, ours, theirs)
         await repository.record_copy(
             connection, tenant_id, invoice_id, theirs, checked_at=self.now, now=self.now
         )
@@ -216,6 +218,9 @@ class Copies:
                 invoice_id,
                 {"reference": theirs.reference, "state": theirs.state},
             )
+
+    async def _pay(self, connection: Connection, ours: Row, theirs: TheirInvoice) -> None:
+        invoice_id = ours["invoice_id"]
         if ours["status"] not in {"open", "uncollectible"}:
             return
         seconds = int(self.now.timestamp())

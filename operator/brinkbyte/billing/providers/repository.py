@@ -100,11 +100,11 @@ async def begin_try(
 
 
 async def invoice(connection: Connection, tenant_id: str, invoice_id: UUID) -> Row | None:
-    """Return an invoice, locked, with the way it has come at the provider."""
+    """Return an invoice with the way it has come at the provider."""
     cursor = await connection.execute(
         "SELECT i.*, p.provider AS sent_to, p.alarm, p.failures, p.state AS their_state "
         "FROM invoices i LEFT JOIN provider_invoices p USING (tenant_id, invoice_id) "
-        "WHERE i.tenant_id = %s AND i.invoice_id = %s FOR NO KEY UPDATE OF i",
+        "WHERE i.tenant_id = %s AND i.invoice_id = %s",
         [tenant_id, invoice_id],
     )
     return await cursor.fetchone()
