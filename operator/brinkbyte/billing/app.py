@@ -27,6 +27,7 @@ from brinkbyte.billing.http import BODY_SCHEMAS
 from brinkbyte.billing.instances import endpoints as instances
 from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing, release_roots
+from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
 from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
@@ -34,6 +35,7 @@ from brinkbyte.billing.usage import endpoints as usage
 from brinkbyte.billing.usage import queries as usage_queries
 from brinkbyte.billing.usage import reconciling
 from brinkbyte.billing.usage import repository as ledger
+from brinkbyte.billing.webhooks import endpoints as webhooks
 from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import postgres_pool
@@ -80,6 +82,9 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                 clock=clock,
                 threads=threads,
                 administration=None if across is None else Database(across),
+                webhooks=StripeWebhooks(settings.webhook_secrets(), clock)
+                if settings.webhook_secrets()
+                else None,
             )
             app.state.gauges = Gauges(app.state.context)
             app.state.started = time.monotonic()
@@ -103,6 +108,7 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
         app.include_router(module.router)
     app.include_router(licenses.well_known)
     app.include_router(usage_queries.router)
+    app.include_router(webhooks.router)
     _complete_openapi(app)
     return app
 

@@ -14,6 +14,7 @@ from brinkbyte.billing.administration.commands import add_commands
 from brinkbyte.billing.bundle_cli import bundle
 from brinkbyte.billing.licenses import keys as key_files
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
+from brinkbyte.billing.providers.commands import provider_app
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
 from brinkbyte.billing.terminal import fail, one_sentence_errors
 from brinkbyte.billing.usage.commands import add_commands as add_usage_commands
@@ -28,6 +29,7 @@ add_commands(admin_app, keys_app)
 admin_app.command("bundle")(bundle)
 admin_app.add_typer(usage_app, name="usage")
 add_usage_commands(admin_app)
+admin_app.add_typer(provider_app, name="provider")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.db import Database
 from brinkbyte.billing.licenses.keys import KeyRing
 from brinkbyte.billing.metrics import Metrics
+from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
 from brinkbyte.catalog import Catalog
 
 T = TypeVar("T")
@@ -42,6 +43,7 @@ class Context:
         administration: transactions that look across customers; None where the server has no such
             role.
         threads: signs; RSA lets go of the interpreter lock.
+        webhooks: verifies what Stripe delivers; None where no secret is set.
     """
 
     database: Database
@@ -53,6 +55,7 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     ingest_gate: Gate = field(default_factory=Gate)
     administration: Database | None = None
+    webhooks: StripeWebhooks | None = None
 
     def now(self) -> int:
         """Return Unix seconds."""

@@ -25,6 +25,10 @@ class Metrics:
     key_set_instances: Gauge = field(init=False)
     old_key_needed: Gauge = field(init=False)
 
+    provider_invoices: Counter = field(init=False)
+    provider_alarms: Counter = field(init=False)
+    webhooks: Counter = field(init=False)
+
     def __post_init__(self) -> None:
         """Register everything."""
         made: dict[str, Counter | Gauge | Histogram] = {
@@ -67,6 +71,24 @@ class Metrics:
                 "brinkbyte_billing_clone_alarms",
                 "Alarms that an instance seems to run twice, by reason",
                 ["reason"],
+                registry=self.registry,
+            ),
+            "provider_invoices": Counter(
+                "brinkbyte_billing_provider_invoices",
+                "Invoices at the payment provider: sent, failed, or the state that was read",
+                ["outcome"],
+                registry=self.registry,
+            ),
+            "provider_alarms": Counter(
+                "brinkbyte_billing_provider_alarms",
+                "Times that an invoice and its copy needed somebody's look, by reason",
+                ["reason"],
+                registry=self.registry,
+            ),
+            "webhooks": Counter(
+                "brinkbyte_billing_webhooks",
+                "Deliveries of the payment provider's, by what became of them",
+                ["outcome"],
                 registry=self.registry,
             ),
             # The rest looks across customers: it is set only where the administration is.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from brinkbyte.kit.settings import Settings, SettingsError
 
 _MIN_PEPPER_LENGTH = 16
+STRIPE_API_BASE: Final = "https://api.stripe.com"
 
 
 class SecretSettings(Settings):
@@ -45,7 +49,59 @@ class SecretSettings(Settings):
         return super().load(**given)
 
 
-class ServerSettings(SecretSettings):
+class ProviderSettings(SecretSettings):
+    """Who collects what invoices say.
+
+    Attributes:
+        billing_provider: ``local``: no account is needed, the vendor records payments; ``stripe``.
+        stripe_api_key: secret or restricted key; only the worker needs it.
+        stripe_webhook_secrets: signing secrets of the webhook endpoint, separated by spaces, commas
+            or lines; two of them while one is rolled. Only the server needs them.
+        stripe_api_base: base URL; any but Stripe's own must be on loopback.
+        stripe_automatic_tax: let Stripe work out the tax.
+    """
+
+    may_lack: ClassVar[frozenset[str]] = frozenset({"stripe_api_key", "stripe_webhook_secrets"})
+
+    billing_provider: Literal["local", "stripe"] = "local"
+    stripe_api_key: SecretStr | None = None
+    stripe_webhook_secrets: SecretStr | None = None
+    stripe_api_base: str = STRIPE_API_BASE
+    stripe_automatic_tax: bool = False
+
+    @field_validator("stripe_api_base")
+    @classmethod
+    def _only_stripe(cls, value: str) -> str:
+        base = value.rstrip("/")
+        if base == STRIPE_API_BASE:
+            return base
+        try:
+            parts = urlsplit(base)
+            loopback = parts.hostname == "localhost" or ip_address(parts.hostname or "").is_loopback
+        except ValueError:
+            loopback = False
+        if not loopback or parts.scheme not in {"http", "https"} or parts.username is not None:
+            raise ValueError(f"use {STRIPE_API_BASE}, or an address on loopback")
+        return base
+
+    @field_validator("stripe_webhook_secrets")
+    @classmethod
+    def _one_or_two(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not 1 <= len(_listed(value)) <= 2:
+            raise ValueError("give one signing secret, or two while one is rolled")
+        return value
+
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """Return the signing secrets of the webhook endpoint."""
+        held = self.stripe_webhook_secrets
+        return () if held is None else _listed(held)
+
+
+def _listed(secrets: SecretStr) -> tuple[str, ...]:
+    return tuple(part for part in re.split(r"[\s,]+", secrets.get_secret_value()) if part)
+
+
+class ServerSettings(ProviderSettings):
     """What ``brinkbyte billing serve`` needs.
 
     Attributes:
@@ -63,7 +119,7 @@ class ServerSettings(SecretSettings):
         log_level: debug, info, warning or error.
     """
 
-    may_lack: ClassVar[frozenset[str]] = frozenset({"admin_database_url"})
+    may_lack: ClassVar[frozenset[str]] = ProviderSettings.may_lack | {"admin_database_url"}
 
     database_url: SecretStr
     admin_database_url: SecretStr | None = None

@@ -12,11 +12,18 @@ InvoiceState = Literal["draft", "open", "paid", "uncollectible", "void"]
 
 @dataclass(frozen=True)
 class Payer:
-    """Who pays, as a provider needs to know."""
+    """Who pays, as a provider needs to know.
+
+    Attributes:
+        customer_id: ours.
+        email: where invoices go; None: none is known.
+        reference: the provider's id, if we remember it.
+    """
 
     customer_id: str
     name: str
     email: str | None
+    reference: str | None = None
 
 
 @dataclass(frozen=True)
@@ -34,7 +41,11 @@ class OurInvoice:
 
     Attributes:
         key: our invoice id; stands in the metadata of whatever is made from it.
+        customer_id: the provider's, as :meth:`BillingProvider.ensure_customer` returned it.
+        currency: ISO code.
         total: minor units, before tax: the sum of the items.
+        due_at: the same in every call until it has passed.
+        number: ours, for people.
     """
 
     key: str
@@ -71,7 +82,14 @@ class TheirSubscription:
 
 @dataclass(frozen=True)
 class ProviderEvent:
-    """Something that a provider told us; handlers read the object again before they believe it."""
+    """Something that a provider told us; handlers read the object again before they believe it.
+
+    Attributes:
+        event_id: unique at the provider.
+        kind: what happened, such as ``invoice.paid``.
+        object_id: the provider's id of what it happened to; empty if it has none.
+        created_at: when, by the provider's clock.
+    """
 
     event_id: str
     kind: str
@@ -86,6 +104,8 @@ class BillingProvider(Protocol):
     """
 
     name: str
+    needs_email: bool
+    """Whether it sends invoices to the customer itself."""
 
     async def ensure_customer(self, payer: Payer) -> str:
         """Return the provider's id of a customer, made if it is not there."""
@@ -94,7 +114,13 @@ class BillingProvider(Protocol):
     async def create_subscription(
         self, customer_id: str, price_id: str, trial_days: int = 0
     ) -> TheirSubscription:
-        """Subscribe a customer."""
+        """Note that a customer subscribes; once it does, the same call changes nothing.
+
+        Args:
+            customer_id: the provider's, as :meth:`ensure_customer` returned it.
+            price_id: what is subscribed to; a name of ours, the provider charges nothing for it.
+            trial_days: days without a charge; 0: none.
+        """
         ...
 
     async def update_subscription(self, reference: str, price_id: str) -> TheirSubscription:
@@ -120,7 +146,11 @@ class BillingProvider(Protocol):
         ...
 
     def webhook(self, body: bytes, headers: Mapping[str, str]) -> ProviderEvent:
-        """Verify the raw body of a delivery and return what it says."""
+        """Verify the raw body of a delivery and return what it says.
+
+        Raises:
+            WebhookError: not the provider's, or not of now.
+        """
         ...
 
     async def events_since(self, moment: datetime) -> Sequence[ProviderEvent]:

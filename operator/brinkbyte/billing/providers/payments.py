@@ -1,0 +1,44 @@
+"""What a payment means to us: said by ``invoices``, called from here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from importlib import import_module
+from typing import Any, Protocol
+from uuid import UUID
+
+from brinkbyte.billing.db import Connection
+
+
+class Payments(Protocol):
+    """Takes in what became of an invoice, in its tenant's transaction; both may be repeated."""
+
+    async def payment_succeeded(
+        self, connection: Connection, invoice_id: UUID, at: datetime, actor: str, *, now: int
+    ) -> Any:
+        """Note that it is paid."""
+        ...
+
+    async def payment_failed(
+        self, connection: Connection, invoice_id: UUID, actor: str, *, now: int
+    ) -> Any:
+        """Note that it is not paid though it is due."""
+        ...
+
+
+class InvoicePayments:
+    """The payments of ``brinkbyte.billing.invoices``."""
+
+    async def payment_succeeded(
+        self, connection: Connection, invoice_id: UUID, at: datetime, actor: str, *, now: int
+    ) -> Any:
+        """Note that it is paid."""
+        service = import_module("brinkbyte.billing.invoices.service")
+        return await service.payment_succeeded(connection, invoice_id, at, actor, now=now)
+
+    async def payment_failed(
+        self, connection: Connection, invoice_id: UUID, actor: str, *, now: int
+    ) -> Any:
+        """Note that it is not paid though it is due."""
+        service = import_module("brinkbyte.billing.invoices.service")
+        return await service.payment_failed(connection, invoice_id, actor, now=now)
