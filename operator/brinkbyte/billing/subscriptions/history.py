@@ -18,7 +18,7 @@ from brinkbyte.billing.subscriptions import repository
 from brinkbyte.catalog import Catalog, Terms
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.rating import effective, period_at
-from brinkbyte.rating.model import Agreement, Change, History
+from brinkbyte.rating.model import Agreement, Change, History, Status
 
 _TICK: Final = timedelta(microseconds=1)
 
@@ -88,23 +88,55 @@ def projected(
     if changes[-1].at_once:
         # A correction holds as it was made; what was before it no longer matters.
         history = History(anchor=history.anchor, changes=history.changes[-1:])
-    moment = max(moment, history.changes[0].at)
-    change = effective(catalog, history, moment) or history.changes[-1]
-    turns = sorted(turn for turn in _turns(history, moment) if turn > moment)
-    for turn in turns:
-        if effective(catalog, history, turn) != change:
+    moment = max(moment, history.changes[-1].at)
+    change = _in_force(catalog, history, moment)
+    for turn in sorted(turn for turn in _turns(history, moment) if turn > moment):
+        if _in_force(catalog, history, turn) != change:
             return Projection(change, turn)
     return Projection(change, None)
 
 
+def _in_force(catalog: Catalog, history: History, moment: datetime) -> Change:
+    """Return the newest change with the terms and the status that licenses go by.
+
+    Rating ends a subscription by emptying it. A license says instead when its end was, and what
+    held until then: so who is offline and who asks hear the same, and grace is what the status
+    says. Only a trial of what is paid for goes on, as active.
+    """
+    newest = history.changes[-1]
+    seen = moment
+    if newest.ends_at is not None:
+        seen = min(seen, newest.ends_at - _TICK)
+    if newest.status == "trialing" and newest.trial_ends_at and on_trial_plan(catalog, newest.terms):
+        seen = min(seen, newest.trial_ends_at - _TICK)
+    if seen < newest.at:
+        # It had ended when it was made.
+        return newest
+    found = effective(catalog, history, seen) or newest
+    trial_over = newest.status == "trialing" and found.status == "active"
+    return newest.model_copy(
+        update={"terms": found.terms, "status": "active" if trial_over else newest.status}
+    )
+
+
+def on_trial_plan(catalog: Catalog, terms: Terms) -> bool:
+    """Tell whether a plan of the terms is only a trial: it ends everything with it."""
+    return any(catalog.plan(f, p).offering == "trial" for f, p in terms.plans.items())
+
+
 def _turns(history: History, moment: datetime) -> Iterator[datetime]:
     """Yield the moments at which time alone may change what is in force."""
-    yield period_at(history, moment).end
-    for change in history.changes:
-        if change.trial_ends_at is not None:
-            yield change.trial_ends_at
-        if change.ends_at is not None:
-            yield change.ends_at
+    # A fall waits for the next period; what is paid twelve months ahead, for one of the next ones.
+    periods = 12 if any(c.agreement.interval == "year" for c in history.changes) else 1
+    for _ in range(periods):
+        turn = period_at(history, moment).end
+        yield turn
+        moment = turn
+    newest = history.changes[-1]
+    if newest.trial_ends_at is not None:
+        yield newest.trial_ends_at
+    if newest.ends_at is not None:
+        yield newest.ends_at
 
 
 async def record(
@@ -166,6 +198,21 @@ async def _write(
         projected_until=found.until,
         keeps_due=keeps_due,
         now=change.at,
+    )
+
+
+async def note_status(
+    connection: Connection, tenant_id: str, row: Row, status: Status, *, at: datetime, actor: str,
+    reason: str,
+) -> None:
+    """Append a change of the status alone; the caller writes the row."""
+    changes = await load(connection, tenant_id, row)
+    change = latest(row, changes, at).model_copy(update={"status": status})
+    if changes and change.at <= changes[-1].change.at:
+        change = change.model_copy(update={"at": changes[-1].change.at + _TICK})
+    await repository.insert_change(
+        connection, tenant_id, row["subscription_id"], change, actor=actor, reason=reason,
+        at_once=bool(changes) and changes[-1].at_once,
     )
 
 
