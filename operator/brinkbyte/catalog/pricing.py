@@ -160,7 +160,7 @@ def month_cost(
     """
     check_terms(catalog, terms)
     carried = carried_costs or {}
-    _check_usage(catalog, usage, carried)
+    check_usage(catalog, usage, carried)
     lines = [
         CostLine(
             line=line.line,
@@ -261,9 +261,20 @@ def _rates(catalog: Catalog, terms: Terms) -> Iterator[RateLine]:
             )
 
 
-def _check_usage(
+def check_usage(
     catalog: Catalog, usage: Mapping[str, Decimal], carried: Mapping[str, Decimal]
 ) -> None:
+    """Refuse usage that cannot be priced.
+
+    Args:
+        catalog: the price list.
+        usage: by meter, in the meter's unit.
+        carried: by pass-through meter: the sum of the costs that its events carry.
+
+    Raises:
+        CatalogError: lists every unknown meter, value out of range, carried cost of a meter that
+            passes none on, and pass-through meter that was used without one.
+    """
     problems: list[str] = []
     for kind, values in (("usage", usage), ("carried cost", carried)):
         for name, value in values.items():

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
-from brinkbyte.catalog import Catalog
-from brinkbyte.rating.model import History, Line, Period, Usage
+from brinkbyte.catalog import Catalog, round_money
+from brinkbyte.catalog.values import EXACT
+from brinkbyte.rating.charges import ONE, Rated, dated, opening, rises, usage_lines
+from brinkbyte.rating.discounts import Spent, counts, discount_lines, months
+from brinkbyte.rating.model import History, Line, Period, Promotion, Usage
+from brinkbyte.rating.periods import nth_period
+from brinkbyte.rating.prices import ZERO
 
 
 def opening_lines(catalog: Catalog, history: History, period: Period) -> tuple[Line, ...]:
@@ -31,7 +37,7 @@ def opening_lines(catalog: Catalog, history: History, period: Period) -> tuple[L
         CatalogError: the terms cannot be bought, for example an empty price ("contact sales")
             for which the customer has no value of their own; names what is missing.
     """
-    raise NotImplementedError
+    return tuple(_opening(Rated.of(catalog, history, period))[0])
 
 
 def closing_lines(
@@ -67,7 +73,18 @@ def closing_lines(
     Raises:
         CatalogError: as ``opening_lines``; an unknown meter, negative or impossible usage.
     """
-    raise NotImplementedError
+    rated = Rated.of(catalog, history, period)
+    charges = [
+        *rises(rated),
+        *dated(rated, paid_once),
+        *usage_lines(rated, usage),
+    ]
+    newest = rated.timeline.at(period.end - period.end.resolution)
+    if newest is None or not charges:
+        return tuple(charges)
+    spent = _Spent(rated)
+    lines, _ = discount_lines(rated, charges, newest.change.agreement, spent.left)
+    return (*charges, *lines)
 
 
 def adjustment_lines(
@@ -98,9 +115,86 @@ def adjustment_lines(
     Raises:
         CatalogError: as ``closing_lines``.
     """
-    raise NotImplementedError
+    owed: dict[str, Line] = {}
+    difference: dict[str, tuple[Decimal, Decimal]] = {}
+
+    def add(line: Line, sign: Decimal) -> None:
+        units, amount = difference.get(line.line, (ZERO, ZERO))
+        if line.kind != "discount":
+            units = EXACT.add(units, EXACT.multiply(sign, line.quantity))
+            owed.setdefault(line.line, line)
+        difference[line.line] = units, EXACT.add(amount, EXACT.multiply(sign, line.amount))
+
+    for line in closing_lines(catalog, history, period, usage):
+        if line.line in catalog.meters:
+            add(line, ONE)
+    for line in invoiced:
+        if line.line in catalog.meters and line.period == period:
+            add(line, ONE.copy_negate())
+    return tuple(
+        Line(
+            line=name,
+            kind="adjustment",
+            description=f"{catalog.meters[name].title}, corrected for late events",
+            quantity=difference[name][0],
+            period=period,
+            amount=round_money(catalog, difference[name][1]),
+        )
+        for name in catalog.meters
+        if name in difference and difference[name][1]
+    )
 
 
 def total(catalog: Catalog, lines: Sequence[Line]) -> Decimal:
     """Return the exact sum of the lines in the currency's main unit; 0 of none."""
-    raise NotImplementedError
+    amount = ZERO
+    for line in lines:
+        amount = EXACT.add(amount, line.amount)
+    return round_money(catalog, amount)
+
+
+def _opening(rated: Rated) -> tuple[list[Line], Spent]:
+    """Return the opening's lines, and what promotions of an amount gave."""
+    charges = list(opening(rated))
+    state = rated.timeline.at(rated.timeline.opened(rated.period.start))
+    if state is None or not charges:
+        return charges, {}
+    lines, spent = discount_lines(
+        rated, charges, state.change.agreement, _Spent(rated, opening_itself=True).left
+    )
+    return [*charges, *lines], spent
+
+
+class _Spent:
+    """What a promotion of an amount has left in a period, after what was paid ahead.
+
+    Each month of a payment ahead has the amount once. What the payment ahead took of them is
+    spread over its months.
+    """
+
+    def __init__(self, rated: Rated, *, opening_itself: bool = False) -> None:
+        self._rated = rated
+        self._opening_itself = opening_itself
+
+    def left(self, promotion: Promotion) -> Decimal:
+        rated, amount = self._rated, promotion.amount or ZERO
+        if self._opening_itself and rated.opens_cover:
+            return EXACT.multiply(amount, Decimal(months(rated, promotion)[0]))
+        if not counts(rated, promotion, rated.index):
+            return ZERO
+        cover = rated.cover
+        if cover is None:
+            return amount
+        first = _at(rated, cover.first)
+        ahead = months(first, promotion)[0]
+        if ahead:
+            taken = _opening(first)[1].get(promotion, ZERO)
+            amount = EXACT.subtract(amount, EXACT.divide(taken, Decimal(ahead)))
+        if not self._opening_itself and not rated.opens_cover:
+            amount = EXACT.subtract(amount, _opening(rated)[1].get(promotion, ZERO))
+        return amount
+
+
+def _at(rated: Rated, index: int) -> Rated:
+    period = nth_period(rated.timeline.anchor, index)
+    return replace(rated, period=period, index=index)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from brinkbyte.catalog import Terms
 from brinkbyte.catalog.values import Frozen, Money
@@ -23,11 +24,14 @@ LineKind = Literal[
 class Promotion(Frozen):
     """A promotion code that a customer has redeemed.
 
+    It counts for whole billing periods: those that begin within its dates.
+
     Attributes:
         code: as it was redeemed.
         percent: off each charge it applies to; None: ``amount`` counts.
         amount: off one period's sum of what it applies to, never below zero.
-        lines: line ids it applies to; empty: every prepaid charge.
+        lines: line ids it applies to, also meters and one-time charges; empty: every prepaid
+            charge (opening and risen, plan fees, yearly items).
         starts_at: from when, UTC midnight.
         ends_at: until when, exclusive; None: no end.
     """
@@ -83,6 +87,22 @@ class History(Frozen):
 
     anchor: datetime
     changes: Annotated[tuple[Change, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        moments = [self.anchor, *(change.at for change in self.changes)]
+        if any(moment.tzinfo is None for moment in moments):
+            msg = "times must carry their zone; give UTC"
+            raise ValueError(msg)
+        if self.anchor != self.anchor.astimezone(UTC).replace(
+            hour=0, minute=0, second=0, microsecond=0
+        ):
+            msg = "the anchor must be a UTC midnight"
+            raise ValueError(msg)
+        if any(later < earlier for earlier, later in pairwise(moments[1:])):
+            msg = "changes must be in the order in which they were made; sort them by their time"
+            raise ValueError(msg)
+        return self
 
 
 class Period(Frozen):

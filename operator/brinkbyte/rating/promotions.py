@@ -8,9 +8,7 @@ from brinkbyte.catalog import Catalog, Terms
 from brinkbyte.rating.model import Promotion
 
 
-def redeem(
-    catalog: Catalog, code: str, at: datetime, *, terms: Terms | None = None
-) -> Promotion:
+def redeem(catalog: Catalog, code: str, at: datetime, *, terms: Terms | None = None) -> Promotion:
     """Return the promotion of a code, to be added to the customer's ``Agreement.promotions``.
 
     It starts at the UTC midnight that begins the day of ``at`` and lasts as many months as the
