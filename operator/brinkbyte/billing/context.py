@@ -12,6 +12,7 @@ from fastapi import Request
 
 from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.db import Database
+from brinkbyte.billing.invoices.settings import InvoiceSettings
 from brinkbyte.billing.licenses.keys import KeyRing
 from brinkbyte.billing.metrics import Metrics
 from brinkbyte.catalog import Catalog
@@ -42,6 +43,7 @@ class Context:
         administration: transactions that look across customers; None where the server has no such
             role.
         threads: signs; RSA lets go of the interpreter lock.
+        invoicing: who sells, and when what is due.
     """
 
     database: Database
@@ -53,6 +55,7 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     ingest_gate: Gate = field(default_factory=Gate)
     administration: Database | None = None
+    invoicing: InvoiceSettings = field(default_factory=InvoiceSettings.load)
 
     def now(self) -> int:
         """Return Unix seconds."""

@@ -141,9 +141,7 @@ async def portal(context: Context, customer_id: str) -> Portal:
     row = await require(context, customer_id)
     now = context.now()
     async with context.database.tenant(customer_id) as connection:
-        standing = standing_of(
-            await history.current(connection, context.catalog, customer_id, now)
-        )
+        standing = standing_of(await history.current(connection, context.catalog, customer_id, now))
         live = await instances.live(connection, customer_id)
         devices = await device_rows.declared(connection, customer_id)
         seats, _ = await license_rows.seats(connection, customer_id)

@@ -28,7 +28,7 @@ from brinkbyte.billing.notifications.outbox import Kind, enqueue
 from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions import repository as subscriptions
 from brinkbyte.billing.usage.repository import lock_chain
-from brinkbyte.catalog import Catalog, CatalogError, catalog_versions, load_catalog
+from brinkbyte.catalog import Catalog, catalog_versions, load_catalog
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.rating import adjustment_lines, closing_lines, opening_lines, period_at
@@ -56,6 +56,24 @@ class Bill:
     def add(self, part: str, period: Period, lines: Sequence[Line]) -> None:
         """Append lines of a part."""
         self.lines += [(part, period.start, line) for line in lines]
+
+
+@dataclass(frozen=True)
+class _Settling:
+    """Whose invoices are made, in which transaction, when."""
+
+    connection: Connection
+    catalog: Catalog
+    tenant_id: str
+    row: Row
+    rated: History
+    moment: datetime
+    due_after: timedelta
+
+    @property
+    def subscription_id(self) -> UUID:
+        found: UUID = self.row["subscription_id"]
+        return found
 
 
 def minor(catalog: Catalog, amount: Decimal) -> int:
@@ -123,22 +141,24 @@ async def settle_due(
     changes = await history.load(connection, tenant_id, row)
     if not changes:
         return 0
-    rated = history.history_of(row, changes)
-    moment = datetime.fromtimestamp(now, UTC)
+    of = _Settling(
+        connection,
+        catalog,
+        tenant_id,
+        row,
+        history.history_of(row, changes),
+        datetime.fromtimestamp(now, UTC),
+        due_after,
+    )
     boundary: datetime = row["next_boundary"]
     await lock_chain(connection, tenant_id)
     settled = 0
-    while settled < at_most and _has_come(boundary, rated, moment, delay):
+    while settled < at_most and _has_come(of, boundary, delay):
         newest = max((c for c in changes if c.change.at <= boundary), key=_at, default=changes[0])
-        bill = await _bill(connection, catalog, tenant_id, row, rated, boundary, moment)
-        await _write(
-            connection, catalog, tenant_id, row, bill, newest.change_id, moment, due_after
-        )
+        await _write(of, await _bill(of, boundary), newest.change_id)
         failpoint("invoice.written")
-        boundary = period_at(rated, boundary).end
-        await subscriptions.set_next_boundary(
-            connection, tenant_id, row["subscription_id"], boundary
-        )
+        boundary = period_at(of.rated, boundary).end
+        await subscriptions.set_next_boundary(connection, tenant_id, of.subscription_id, boundary)
         settled += 1
     return settled
 
@@ -147,78 +167,59 @@ def _at(recorded: history.Recorded) -> datetime:
     return recorded.change.at
 
 
-def _has_come(boundary: datetime, rated: History, moment: datetime, delay: int) -> bool:
+def _has_come(of: _Settling, boundary: datetime, delay: int) -> bool:
     # Nothing closes at the first one, so nothing is waited for.
-    wait = 0 if boundary <= rated.anchor else delay
-    return boundary + timedelta(seconds=wait) <= moment
+    wait = 0 if boundary <= of.rated.anchor else delay
+    return boundary + timedelta(seconds=wait) <= of.moment
 
 
-async def _bill(
-    connection: Connection,
-    catalog: Catalog,
-    tenant_id: str,
-    row: Row,
-    rated: History,
-    boundary: datetime,
-    moment: datetime,
-) -> Bill:
+async def _bill(of: _Settling, boundary: datetime) -> Bill:
     """Put the invoice of a boundary together, and note what it was rated from."""
-    first = period_at(rated, rated.changes[0].at).start
-    closed = None if boundary <= first else period_at(rated, boundary - _TICK)
+    first = period_at(of.rated, of.rated.changes[0].at).start
+    closed = None if boundary <= first else period_at(of.rated, boundary - _TICK)
     bill = Bill(boundary, closed)
     if closed is not None:
-        await _adjust(connection, catalog, tenant_id, row, rated, bill, moment)
-        usage = await used.of_period(connection, catalog, tenant_id, closed)
+        await _adjust(of, bill)
+        usage = await used.of_period(of.connection, of.catalog, of.tenant_id, closed)
         bill.usage = used.stored(usage)
-        bill.add("closing", closed, closing_lines(catalog, rated, closed, usage))
-        await repository.close_period(
-            connection,
-            tenant_id,
-            row["subscription_id"],
-            closed,
-            catalog_version=catalog.version,
-            usage=bill.usage,
-            now=moment,
-        )
-    begins = period_at(rated, boundary)
-    bill.add("opening", begins, opening_lines(catalog, rated, begins))
+        bill.add("closing", closed, closing_lines(of.catalog, of.rated, closed, usage))
+        await _note(of, closed, of.catalog.version, bill.usage)
+    begins = period_at(of.rated, boundary)
+    bill.add("opening", begins, opening_lines(of.catalog, of.rated, begins))
     return bill
 
 
-async def _adjust(
-    connection: Connection,
-    catalog: Catalog,
-    tenant_id: str,
-    row: Row,
-    rated: History,
-    bill: Bill,
-    moment: datetime,
-) -> None:
+async def _adjust(of: _Settling, bill: Bill) -> None:
     """Add what events that came late change in periods that closed before."""
-    subscription_id: UUID = row["subscription_id"]
-    since = moment - ADJUSTED_FOR
-    for closed in await repository.closed_periods(connection, tenant_id, subscription_id, since):
+    since = of.moment - ADJUSTED_FOR
+    for closed in await repository.closed_periods(
+        of.connection, of.tenant_id, of.subscription_id, since
+    ):
         period = Period(start=closed["period_start"], end=closed["period_end"])
-        then = catalog_of(catalog, closed["catalog_version"])
-        usage = await used.of_period(connection, then, tenant_id, period)
+        then = catalog_of(of.catalog, closed["catalog_version"])
+        usage = await used.of_period(of.connection, then, of.tenant_id, period)
         stored = used.stored(usage)
         if stored == closed["usage"]:
             continue
         rows = await repository.lines_of_period(
-            connection, tenant_id, subscription_id, period.start
+            of.connection, of.tenant_id, of.subscription_id, period.start
         )
         invoiced = [line_of(then, line) for line in rows]
-        bill.add("adjustment", period, adjustment_lines(then, rated, period, usage, invoiced))
+        bill.add("adjustment", period, adjustment_lines(then, of.rated, period, usage, invoiced))
         bill.adjusted[period.start.date().isoformat()] = stored
-        await repository.close_period(
-            connection,
-            tenant_id,
-            subscription_id,
-            period,
-            catalog_version=then.version,
-            usage=stored,
-            now=moment,
-        )
+        await _note(of, period, then.version, stored)
+
+
+async def _note(of: _Settling, period: Period, version: str, usage: dict[str, Any]) -> None:
+    await repository.close_period(
+        of.connection,
+        of.tenant_id,
+        of.subscription_id,
+        period,
+        catalog_version=version,
+        usage=usage,
+        now=of.moment,
+    )
 
 
 def catalog_of(catalog: Catalog, version: str) -> Catalog:
@@ -228,28 +229,20 @@ def catalog_of(catalog: Catalog, version: str) -> Catalog:
     return load_catalog(version)
 
 
-async def _write(
-    connection: Connection,
-    catalog: Catalog,
-    tenant_id: str,
-    row: Row,
-    bill: Bill,
-    change_id: str,
-    moment: datetime,
-    due_after: timedelta,
-) -> None:
+async def _write(of: _Settling, bill: Bill, change_id: str) -> None:
     """Write an invoice and make it final, unless it has no amount."""
     if not any(line.amount for _, _, line in bill.lines):
         return
+    connection, catalog, tenant_id, moment = of.connection, of.catalog, of.tenant_id, of.moment
     lines = [(part, start, line, minor(catalog, line.amount)) for part, start, line in bill.lines]
-    lines += await _balance(connection, catalog, tenant_id, bill, sum(item[3] for item in lines))
+    lines += await _balance(of, bill, sum(item[3] for item in lines))
     total = sum(item[3] for item in lines)
     invoice_id = uuid7()
     await repository.insert_draft(
         connection,
         tenant_id,
         invoice_id,
-        row["subscription_id"],
+        of.subscription_id,
         boundary=bill.boundary,
         closed=bill.closed,
         currency=catalog.currency,
@@ -260,7 +253,7 @@ async def _write(
     )
     await repository.insert_lines(connection, tenant_id, invoice_id, lines)
     number = f"{tenant_id}-{await repository.numbered(connection, tenant_id) + 1:04d}"
-    due_at = moment + due_after
+    due_at = moment + of.due_after
     await repository.finalize(
         connection,
         tenant_id,
@@ -296,11 +289,9 @@ async def _write(
     )
 
 
-async def _balance(
-    connection: Connection, catalog: Catalog, tenant_id: str, bill: Bill, total: int
-) -> list[tuple[str, datetime, Line, int]]:
+async def _balance(of: _Settling, bill: Bill, total: int) -> list[tuple[str, datetime, Line, int]]:
     """Return lines that use credit up, or carry on what would come out below zero."""
-    credit = await repository.balance(connection, tenant_id)
+    credit = await repository.balance(of.connection, of.tenant_id)
     taken = min(credit, max(0, total))
     found = []
     if taken > 0:
@@ -318,7 +309,7 @@ async def _balance(
                 description=description,
                 quantity=Decimal(1),
                 period=period,
-                amount=major(catalog, amount),
+                amount=major(of.catalog, amount),
             ),
             amount,
         )
@@ -327,7 +318,12 @@ async def _balance(
 
 
 async def settle(
-    connection: Connection, catalog: Catalog, tenant_id: str, *, now: int, delay: int,
+    connection: Connection,
+    catalog: Catalog,
+    tenant_id: str,
+    *,
+    now: int,
+    delay: int,
     due_after: timedelta,
 ) -> tuple[int, bool]:
     """Do what time demands of one customer, once: a boundary's invoice, the row in force.
@@ -345,6 +341,3 @@ async def settle(
         connection, catalog, tenant_id, now=now, delay=delay, due_after=due_after, at_most=1
     )
     return settled, settled > 0
-
-
-__all__ = ["Bill", "CatalogError", "line_of", "major", "minor", "settle", "settle_due"]

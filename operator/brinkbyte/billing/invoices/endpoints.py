@@ -14,7 +14,6 @@ from brinkbyte.billing.invoices import service
 from brinkbyte.billing.invoices.closing import line_of, major
 from brinkbyte.billing.invoices.document import Document, render
 from brinkbyte.billing.invoices.schemas import Invoice, InvoicePage, Upcoming
-from brinkbyte.billing.invoices.settings import InvoiceSettings
 
 router = APIRouter(prefix="/api/billing/invoices", tags=["invoices"])
 Reader = Annotated[TenantCaller, Depends(tenant_caller(Scope.BILLING_READ))]
@@ -54,16 +53,14 @@ async def invoice_pdf(context: Ctx, caller: Reader, invoice_id: UUID) -> Respons
     row, lines = await service.final(context, caller, invoice_id)
     customer = await customers.require(context, caller.tenant_id)
     document = Document(
-        seller=InvoiceSettings.load().seller,
+        seller=context.invoicing.seller,
         buyer=(customer["name"], caller.tenant_id),
         number=row["number"],
         issued_at=row["finalized_at"],
         due_at=row["due_at"],
         paid_at=row["paid_at"],
         status=row["status"],
-        period=(
-            None if row["period_start"] is None else (row["period_start"], row["period_end"])
-        ),
+        period=(None if row["period_start"] is None else (row["period_start"], row["period_end"])),
         currency=row["currency"],
         lines=tuple(line_of(context.catalog, line) for line in lines),
         subtotal=major(context.catalog, row["total"]),

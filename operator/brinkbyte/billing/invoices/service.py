@@ -47,9 +47,7 @@ async def page(
     """
     before = None if cursor is None else _read_cursor(cursor)
     async with context.database.tenant(caller.tenant_id) as connection:
-        rows = await repository.page(
-            connection, caller.tenant_id, limit=limit + 1, before=before
-        )
+        rows = await repository.page(connection, caller.tenant_id, limit=limit + 1, before=before)
     more = len(rows) > limit
     rows = rows[:limit]
     return InvoicePage(
@@ -154,9 +152,7 @@ def unknown_invoice(invoice_id: UUID) -> ProblemError:
     )
 
 
-async def _line(
-    connection: Connection, catalog: Catalog, tenant_id: str, row: Row
-) -> InvoiceLine:
+async def _line(connection: Connection, catalog: Catalog, tenant_id: str, row: Row) -> InvoiceLine:
     line = closing.line_of(catalog, row)
     found: list[Row] = []
     if line.line in catalog.meters and line.kind in ("overage", "pass_through", "adjustment"):

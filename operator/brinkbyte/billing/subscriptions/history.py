@@ -107,7 +107,11 @@ def _in_force(catalog: Catalog, history: History, moment: datetime) -> Change:
     seen = moment
     if newest.ends_at is not None:
         seen = min(seen, newest.ends_at - _TICK)
-    if newest.status == "trialing" and newest.trial_ends_at and on_trial_plan(catalog, newest.terms):
+    if (
+        newest.status == "trialing"
+        and newest.trial_ends_at
+        and on_trial_plan(catalog, newest.terms)
+    ):
         seen = min(seen, newest.trial_ends_at - _TICK)
     if seen < newest.at:
         # It had ended when it was made.
@@ -202,7 +206,13 @@ async def _write(
 
 
 async def note_status(
-    connection: Connection, tenant_id: str, row: Row, status: Status, *, at: datetime, actor: str,
+    connection: Connection,
+    tenant_id: str,
+    row: Row,
+    status: Status,
+    *,
+    at: datetime,
+    actor: str,
     reason: str,
 ) -> None:
     """Append a change of the status alone; the caller writes the row."""
@@ -211,7 +221,12 @@ async def note_status(
     if changes and change.at <= changes[-1].change.at:
         change = change.model_copy(update={"at": changes[-1].change.at + _TICK})
     await repository.insert_change(
-        connection, tenant_id, row["subscription_id"], change, actor=actor, reason=reason,
+        connection,
+        tenant_id,
+        row["subscription_id"],
+        change,
+        actor=actor,
+        reason=reason,
         at_once=bool(changes) and changes[-1].at_once,
     )
 
@@ -231,9 +246,7 @@ def latest(row: Row, changes: Sequence[Recorded], moment: datetime) -> Change:
     return newest.model_copy(update={"at": moment})
 
 
-async def current(
-    connection: Connection, catalog: Catalog, tenant_id: str, now: int
-) -> Row | None:
+async def current(connection: Connection, catalog: Catalog, tenant_id: str, now: int) -> Row | None:
     """Return the live subscription as it is in force now, the worker late or not."""
     row = await repository.live(connection, tenant_id)
     moment = datetime.fromtimestamp(now, UTC)

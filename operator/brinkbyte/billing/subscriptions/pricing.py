@@ -97,9 +97,7 @@ def preview(
     )
 
 
-def _added(
-    catalog: Catalog, before: History, after: History, period: Period
-) -> tuple[Line, ...]:
+def _added(catalog: Catalog, before: History, after: History, period: Period) -> tuple[Line, ...]:
     """Return the lines of a period that a change brings; what it takes away comes negative."""
     had = Counter(closing_lines(catalog, before, period, {}))
     added: list[Line] = []
@@ -116,5 +114,3 @@ def _added(
             for _ in range(count)
         ),
     )
-
-

@@ -57,8 +57,10 @@ class SubscriptionWish(WireModel):
         promotion_code: a code to redeem with it.
     """
 
-    plans: Annotated[dict[str, str], Field(max_length=MAX_NAMED)] = {}
-    quantities: Annotated[dict[str, Annotated[int, Field(ge=0)]], Field(max_length=MAX_NAMED)] = {}
+    plans: dict[str, str] = Field(default_factory=dict, max_length=MAX_NAMED)
+    quantities: dict[str, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict, max_length=MAX_NAMED
+    )
     interval: Literal["month", "year"] | None = None
     promotion_code: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
@@ -148,5 +150,5 @@ class AgreedValues(WireModel):
         annual_percent: off twelve months paid ahead, as a decimal string; None: the price list's.
     """
 
-    overrides: Annotated[dict[str, bool | int | str], Field(max_length=MAX_NAMED)] = {}
+    overrides: dict[str, bool | int | str] = Field(default_factory=dict, max_length=MAX_NAMED)
     annual_percent: Annotated[str, Field(pattern=r"^\d{1,3}(\.\d{1,4})?$")] | None = None
