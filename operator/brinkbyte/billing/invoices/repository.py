@@ -308,11 +308,21 @@ async def oldest_failed(connection: Connection, tenant_id: str) -> datetime | No
     return None if row is None else row["due"]
 
 
-async def unpaid_since(connection: Connection, moment: datetime) -> list[Row]:
-    """Return open invoices that are past due and of which no failure is noted (one customer)."""
+async def unpaid(connection: Connection, tenant_id: str, due_before: datetime) -> list[Row]:
+    """Return open invoices that are past due and of which no failure is noted."""
     cursor = await connection.execute(
-        "SELECT * FROM invoices WHERE status = 'open' AND payment_failed_at IS NULL "
-        "AND due_at <= %s ORDER BY due_at",
-        [moment],
+        "SELECT * FROM invoices WHERE tenant_id = %s AND status = 'open' "
+        "AND payment_failed_at IS NULL AND due_at <= %s ORDER BY due_at",
+        [tenant_id, due_before],
     )
     return await cursor.fetchall()
+
+
+async def debtors(connection: Connection, due_before: datetime) -> list[str]:
+    """Return customers that have such invoices (across customers)."""
+    cursor = await connection.execute(
+        "SELECT DISTINCT tenant_id FROM invoices WHERE status = 'open' "
+        "AND payment_failed_at IS NULL AND due_at <= %s ORDER BY tenant_id",
+        [due_before],
+    )
+    return [row["tenant_id"] for row in await cursor.fetchall()]

@@ -76,6 +76,10 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
+-- Whose invoices are unpaid is asked across customers.
+CREATE POLICY worker_read ON invoices FOR SELECT TO brinkbyte_worker USING (true);
+CREATE INDEX invoices_overdue ON invoices (due_at)
+    WHERE status = 'open' AND payment_failed_at IS NULL;
 GRANT UPDATE ON subscriptions TO brinkbyte_worker;
 -- Whoever may change one column may lock the row.
 GRANT UPDATE (updated_at) ON billing_customers TO brinkbyte_worker;

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -224,12 +224,24 @@ async def overdue(connection: Connection, due_before: datetime) -> list[str]:
     return [row["tenant_id"] for row in await cursor.fetchall()]
 
 
-async def ending(connection: Connection, since: datetime, until: datetime) -> list[str]:
-    """Return customers whose trial or term ends within a time (across customers)."""
+async def ending(
+    connection: Connection, since: datetime, until: datetime, dunning: timedelta
+) -> list[str]:
+    """Return customers whose trial, term or time to pay ends within a time (across customers)."""
     cursor = await connection.execute(
         "SELECT tenant_id FROM subscriptions WHERE ended_at IS NULL "
         "AND (trial_ends_at BETWEEN %(since)s AND %(until)s "
-        "OR hard_end BETWEEN %(since)s AND %(until)s) ORDER BY tenant_id",
-        {"since": since, "until": until},
+        "OR hard_end BETWEEN %(since)s AND %(until)s "
+        "OR payment_due_at + %(dunning)s BETWEEN %(since)s AND %(until)s) ORDER BY tenant_id",
+        {"since": since, "until": until, "dunning": dunning},
     )
     return [row["tenant_id"] for row in await cursor.fetchall()]
+
+
+async def oldest_boundary(connection: Connection) -> datetime | None:
+    """Return the earliest boundary that is not settled yet (across customers)."""
+    cursor = await connection.execute(
+        "SELECT min(next_boundary) AS at FROM subscriptions WHERE ended_at IS NULL"
+    )
+    row = await cursor.fetchone()
+    return None if row is None else row["at"]
