@@ -38,6 +38,7 @@ def render(catalog: Catalog) -> str:
         _classes(catalog),
         _meters(catalog),
         _rules(catalog),
+        _promotions(catalog),
         _overrides(catalog),
     ]
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
@@ -240,6 +241,8 @@ def _rules(catalog: Catalog) -> list[str]:
         if isinstance(value, dict):
             for key, inner in value.items():
                 yield from leaves(f"{prefix}.{key}" if prefix else key, inner)
+        elif value is None:
+            yield [f"`{prefix}`", "none; by agreement only"]
         elif isinstance(value, list | tuple):
             yield [f"`{prefix}`", ", ".join(str(item) for item in value)]
         else:
@@ -247,6 +250,33 @@ def _rules(catalog: Catalog) -> list[str]:
 
     rows = leaves("", catalog.rules.model_dump())
     return ["## Billing rules", "", *_table(["Rule", "Value"], rows)]
+
+
+def _promotions(catalog: Catalog) -> list[str]:
+    rows: list[list[str]] = []
+    for code, offer in catalog.promotions.items():
+        off = f"{offer.percent} %" if offer.percent is not None else ""
+        if offer.amount is not None:
+            off = f"{_money(catalog, offer.amount)} a month"
+        redeemed = (
+            f"{offer.first_day:%F} to {offer.last_day:%F}"
+            if offer.last_day
+            else (f"from {offer.first_day:%F}")
+        )
+        rows.append(
+            [
+                f"`{code}`",
+                offer.title,
+                off,
+                _codes(offer.lines) or "every prepaid charge",
+                _codes(offer.plans) or "any",
+                f"{offer.months} months" if offer.months else "for ever",
+                redeemed,
+            ]
+        )
+    head = ["Code", "What", "Off", "Applies to", "Plans", "Counts", "Redeemed"]
+    table = _table(head, rows) if rows else ["None is offered at present."]
+    return ["## Promotion codes", "", *table]
 
 
 def _overrides(catalog: Catalog) -> list[str]:

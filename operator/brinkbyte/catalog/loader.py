@@ -122,6 +122,7 @@ def _problems(catalog: Catalog) -> Iterator[Problem]:
         _check_names,
         _check_meters,
         _check_rules,
+        _check_promotions,
     )
     for check in checks:
         yield from check(catalog)
@@ -318,3 +319,25 @@ def _check_rules(catalog: Catalog) -> Iterator[Problem]:
     percents = catalog.rules.alert_percents
     if list(percents) != sorted(set(percents)) or not percents:
         yield "rules.alert_percents", "must rise and not be empty"
+
+
+def _check_promotions(catalog: Catalog) -> Iterator[Problem]:
+    plans = {plan_sku(f, p) for f, family in catalog.families.items() for p in family.plans}
+    lines = {
+        *catalog.charge_lines(),
+        *(n for n, m in catalog.meters.items() if m.billing == "priced"),
+    }
+    for code, offer in catalog.promotions.items():
+        path = f"promotions.{code}"
+        if (offer.percent is None) == (offer.amount is None):
+            yield path, "give exactly one of percent and amount"
+        if offer.amount is not None and offer.amount == 0:
+            yield f"{path}.amount", "must be more than 0"
+        for index, line in enumerate(offer.lines):
+            if line not in lines:
+                yield f"{path}.lines[{index}]", f"{line!r} is neither a charge nor a priced meter"
+        for index, sku in enumerate(offer.plans):
+            if sku not in plans:
+                yield f"{path}.plans[{index}]", f"{sku!r} is not the SKU of a plan; correct it"
+        if offer.last_day is not None and offer.last_day < offer.first_day:
+            yield f"{path}.last_day", "is before first_day; put it on or after it"

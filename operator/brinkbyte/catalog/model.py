@@ -5,15 +5,29 @@ Every model is immutable and refuses unknown fields. References between sections
 """
 
 from collections.abc import Iterator
+from datetime import date
 from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from brinkbyte.catalog.errors import CatalogError
-from brinkbyte.catalog.values import Count, Frozen, FrozenMap, Limit, Money, Name, Sku
+from brinkbyte.catalog.rules import Rules
+from brinkbyte.catalog.values import (
+    Count,
+    Frozen,
+    FrozenMap,
+    Limit,
+    Money,
+    Name,
+    Percent,
+    Positive,
+    Sku,
+)
 
-Positive = Annotated[int, Field(ge=1)]
+PromotionCode = Annotated[
+    str, StringConstraints(pattern=r"^[A-Z0-9][A-Z0-9_-]*$", min_length=3, max_length=64)
+]
 
 
 class Charge(Frozen):
@@ -168,84 +182,24 @@ class Meter(Frozen):
     """The SKU under which each event's own cost is passed on; null for every other meter."""
 
 
-class MoneyRules(Frozen):
-    """Rounding of money and its currency."""
+class Promotion(Frozen):
+    """What a promotion code offers to whoever redeems it; one of `percent` and `amount`."""
 
-    minor_units: Count
-    rounding: Literal["half_even"]
-    rounded: Literal["once_per_line"]
-    tax: Literal["excluded"]
-    currencies_per_customer: Literal[1]
-
-
-class PrepaidRules(Frozen):
-    """When a change of a prepaid quantity counts."""
-
-    rise: Literal["at_once_by_days_left"]
-    today: Literal["included"]
-    day_quantity: Literal["highest"]
-    day_boundary: Literal["UTC"]
-    fall: Literal["next_period"]
-    occupancy: Literal["never_changes_an_invoice"]
-
-
-class PlanChangeRules(Frozen):
-    """When a change of plan counts."""
-
-    higher: Literal["at_once_fee_difference_by_days_left"]
-    higher_allowance: Literal["whole_period"]
-    lower: Literal["next_period"]
-
-
-class CancellationRules(Frozen):
-    """What "cancel now" means."""
-
-    now: Literal["ends_today"]
-    refund: Literal["none"]
-
-
-class GaugeRules(Frozen):
-    """How daily snapshots of a gauge become the period's value."""
-
-    period_value: Literal["mean_of_daily_snapshots"]
-    missing_snapshot: Literal["repeat_last"]
-    bytes_per_gb: Positive
-
-
-class SoftCapRules(Frozen):
-    """A soft cap without overage: warn, then refuse at a percentage or after days over."""
-
-    warn_percent: Positive
-    refuse_percent: Positive
-    refuse_after_days_over: Positive
-
-
-class DeviceLimitRules(Frozen):
-    """Where the device limit comes from."""
-
-    with_device_plan: Literal["plan"]
-    otherwise: Literal["devices_bought"]
-
-
-class Rules(Frozen):
-    """Billing rules; a literal with one value is a rule that the code implements as named."""
-
-    money: MoneyRules
-    prepaid: PrepaidRules
-    plan_change: PlanChangeRules
-    cancellation: CancellationRules
-    yearly: Literal["own_anniversary"]
-    once: Literal["once_per_customer"]
-    counter: Literal["sum"]
-    gauge: GaugeRules
-    event_family: Literal["emitter_credential"]
-    overage: Literal["linear"]
-    pass_through: Literal["cost_of_the_event"]
-    discounts: Literal["per_tenant"]
-    soft_cap: SoftCapRules
-    alert_percents: tuple[Positive, ...]
-    device_limit: DeviceLimitRules
-    plan_claim_order: tuple[Name, ...]
+    title: str
+    percent: Percent | None = None
+    """Off each charge that it applies to."""
+    amount: Money | None = None
+    """Off each billing period's sum of what it applies to, never below zero."""
+    lines: tuple[str, ...] = ()
+    """Line ids or meters that it applies to; empty: every prepaid charge."""
+    plans: tuple[Sku, ...] = ()
+    """SKUs of the plans it is for, one of which must be held; empty: whatever is held."""
+    months: Positive | None = None
+    """How long it counts from its redemption; null: for ever."""
+    first_day: date
+    """UTC day from which it can be redeemed."""
+    last_day: date | None = None
+    """UTC day until which it can be redeemed, inclusive; null: until it is taken out."""
 
 
 class PackRef(Frozen):
@@ -288,6 +242,7 @@ class Catalog(Frozen):
     outputs: tuple[Name, ...]
     llm: tuple[Name, ...]
     meters: FrozenMap[Sku, Meter]
+    promotions: FrozenMap[PromotionCode, Promotion] = Field(default_factory=dict)
 
     def family(self, name: str) -> Family:
         """Return a family by name; CatalogError if unknown."""
@@ -349,6 +304,21 @@ class Catalog(Frozen):
             msg = f"pack {name!r} is bought by the part; name one of: {parts}"
             raise CatalogError(msg)
         raise _unknown("pack", name, list(refs))
+
+    def promotion(self, code: str) -> Promotion:
+        """Return what a code offers; CatalogError if unknown. No code is given away in it."""
+        if code not in self.promotions:
+            msg = f"unknown promotion code {code!r}; check its spelling"
+            raise CatalogError(msg)
+        return self.promotions[code]
+
+    def charge_lines(self) -> Iterator[str]:
+        """Yield the line id of every fixed charge."""
+        for name, family in self.families.items():
+            for plan_name, plan in family.plans.items():
+                yield from (charge_line(plan_sku(name, plan_name), c) for c in plan.charges)
+        for sku, spec in self.skus.items():
+            yield from (charge_line(sku, charge) for charge in spec.charges)
 
     def fallback(self) -> Plan:
         """Return the plan that holds without any license."""

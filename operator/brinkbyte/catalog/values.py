@@ -56,6 +56,8 @@ def _plain(value: Mapping[Any, Any], handler: Callable[[Any], Any]) -> Any:
 
 
 Money = Annotated[Decimal, BeforeValidator(parse_money)]
+Percent = Annotated[Decimal, BeforeValidator(parse_money), Field(gt=0, le=100)]
+Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Strict(), Field(ge=0)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)]
 Sku = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*(\.[a-z0-9_]+)+$", max_length=96)]

@@ -23,7 +23,7 @@ from brinkbyte.rating.model import (
     Usage,
 )
 from brinkbyte.rating.periods import period_at, periods_until
-from brinkbyte.rating.promotions import redeem
+from brinkbyte.rating.promotions import annual_percent, redeem
 
 __all__ = [
     "Agreement",
@@ -37,6 +37,7 @@ __all__ = [
     "Status",
     "Usage",
     "adjustment_lines",
+    "annual_percent",
     "closing_lines",
     "effective",
     "opening_lines",

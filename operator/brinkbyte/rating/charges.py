@@ -143,10 +143,10 @@ def rises(rated: Rated) -> Iterator[Line]:
             if day >= rated.period.start:
                 more = _rise if item.family is None else _plan_change
                 yield from more(rated, cover, item, before, day)
+            paid[key] = item
             if before is not None and item.family is not None and before.price > item.price:
                 # What is paid stays paid, also where the higher plan costs this customer less.
-                item = replace(item, price=before.price)
-            paid[key] = item
+                paid[key] = replace(item, price=before.price)
 
 
 def _day_highest(catalog: Catalog, group: list[Stretch]) -> list[Item]:
