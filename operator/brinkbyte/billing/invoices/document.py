@@ -44,7 +44,8 @@ _BOLD: Final = "InvoiceSans-Bold"
 _MARGIN: Final = 18 * mm
 _GREY: Final = colors.HexColor("#5b6470")
 _RULE: Final = colors.HexColor("#c9ced6")
-_LONGEST: Final = 2000
+_LONGEST: Final = 400
+"""Characters of one text at most: a cell does not go over pages."""
 _CODECS: Final = (
     ("HeiseiKakuGo-W5", "shift_jis"),
     ("STSong-Light", "gb2312"),
@@ -164,7 +165,8 @@ def render(document: Document) -> bytes:
         author=document.seller.name,
         invariant=1,
     )
-    template.build(_story(document, template.width), canvasmaker=_footer(document))
+    # A frame keeps six points free on each side.
+    template.build(_story(document, template.width - 12), canvasmaker=_footer(document))
     return out.getvalue()
 
 
@@ -222,7 +224,7 @@ def _heading(document: Document, width: float) -> Flowable:
         facts.append(("For the period", f"{_day(start)} to {_last_day(end)}"))
     right = [[_text(label, _LABEL), _text(value, _RIGHT)] for label, value in facts]
     half = width / 2
-    block = Table(right, colWidths=[half * 0.36, half * 0.64], style=_plain())
+    block = Table(right, colWidths=[half * 0.26, half * 0.74], style=_plain())
     title = {"paid": "Invoice, paid", "void": "Invoice, void"}.get(document.status, "Invoice")
     return Table(
         [[_text(title, _TITLE), ""], [from_whom, block], [to_whom, ""]],
@@ -309,7 +311,9 @@ def _number(quantity: Decimal) -> str:
 def _price(line: Line) -> str:
     if line.unit_price is None:
         return ""
-    price = f"{line.unit_price:,f}"
+    cents = Decimal("0.01")
+    exact = line.unit_price.quantize(cents) == line.unit_price
+    price = f"{line.unit_price.quantize(cents) if exact else line.unit_price:,f}"
     return price if line.per == 1 else f"{price} per {line.per:,}"
 
 
