@@ -1,17 +1,14 @@
-"""From a trial to a paid, unpaid and canceled subscription, with the site's license at each step."""
+"""From a trial to a paid, unpaid and canceled subscription, with the license at each step."""
 
 from __future__ import annotations
 
-import asyncio
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from brinkbyte.billing.auth import Scope
 from brinkbyte.billing.invoices.service import payment_failed, payment_succeeded
-from brinkbyte.billing.jobs import Job
 from brinkbyte.license.claims import LicenseClaims
 from brinkbyte.license.modes import LicenseMode, decide_mode
 from brinkbyte.license.tokens import verify
@@ -174,7 +171,9 @@ async def test_a_customer_goes_all_the_way(mine: Program, billing: Billing) -> N
         assert len(await mine.invoices()) == count
     numbers = [invoice["number"] for invoice in await mine.invoices()]
     assert numbers == [f"{CUSTOMER}-{n:04d}" for n in range(1, count + 1)]
-    reasons = [r["reason"] for r in billing.query("SELECT reason FROM subscription_changes ORDER BY at")]
+    reasons = [
+        r["reason"] for r in billing.query("SELECT reason FROM subscription_changes ORDER BY at")
+    ]
     assert reasons == [
         "created", "changed", "changed", "changed", "payment_failed", "suspended",
         "payment_received", "canceled",

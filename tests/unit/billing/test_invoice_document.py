@@ -88,7 +88,9 @@ def test_many_lines_go_over_pages_with_heads_and_numbers() -> None:
     assert said.count("Amount due") == 1
 
 
-@pytest.mark.parametrize(("status", "title"), [("paid", "Invoice, paid"), ("void", "Invoice, void")])
+@pytest.mark.parametrize(
+    ("status", "title"), [("paid", "Invoice, paid"), ("void", "Invoice, void")]
+)
 def test_what_is_settled_asks_for_nothing(status: str, title: str) -> None:
     done = replace(DOCUMENT, status=status, paid_at=DOCUMENT.due_at)
     (text,) = pages(done)
@@ -126,7 +128,9 @@ def test_no_text_stops_an_invoice(name: str, description: str) -> None:
     assert render(odd).startswith(b"%PDF-")
 
 
-@pytest.mark.parametrize("text", ["W" * 2000, "株" * 2000, "a b " * 500], ids=["latin", "cjk", "words"])
+@pytest.mark.parametrize(
+    "text", ["W" * 2000, "株" * 2000, "a b " * 500], ids=["latin", "cjk", "words"]
+)
 def test_long_names_do_not_stop_it(text: str) -> None:
     long = replace(DOCUMENT, buyer=(text, text[:128]), lines=(line(description=text),))
     assert render(long).startswith(b"%PDF-")

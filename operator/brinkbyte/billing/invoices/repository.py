@@ -269,7 +269,7 @@ async def sources(
         "WHERE e.tenant_id = %s AND e.meter = %s AND e.id >= first_uuid7(%s) "
         "AND e.id < first_uuid7(%s) "
         "GROUP BY e.epoch, e.batch_no, e.instance_id, b.receipt, b.received_at "
-        "ORDER BY min(e.id)",
+        "ORDER BY min(e.occurred_at)",
         [tenant_id, meter, start, end],
     )
     return await cursor.fetchall()
