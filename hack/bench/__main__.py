@@ -13,6 +13,7 @@ from rich.table import Table
 from bench import crowd, measure
 from bench.guards import guards
 from bench.importing import importing
+from bench.rating import SUBSCRIPTIONS, rating
 from bench.result import Result, result
 from bench.validation import FEW, MANY, RATE, p99, validation
 from stack.cluster import Cluster
@@ -24,7 +25,7 @@ CLUSTER: Final = "brinkbyte-bench"
 
 def run() -> list[Result]:
     """Measure beside the cluster, then bring a new one up, measure on it, remove it."""
-    found = [*_guards(), *_validation(), *_importing()]
+    found = [*_guards(), *_validation(), *_importing(), *_rating()]
     cluster = Cluster.create(CLUSTER, BUILD / "bench" / "kubeconfig")
     try:
         cluster.load_images()
@@ -87,6 +88,19 @@ def _importing() -> list[Result]:
             # A million rows in 200 s; at most ten times as long as the least that it could take.
             target=">= 5000 rows/s, ratio >= 0.1",
             ok=imported.ours >= max(5000, imported.copy / 10),
+        ),
+    ]  # fmt: skip
+
+
+def _rating() -> list[Result]:
+    with step(f"invoices of {SUBSCRIPTIONS} subscriptions"):
+        rated = rating()
+    return [
+        result(
+            f"Invoices of {SUBSCRIPTIONS:,} subscriptions rated, {rated.lines:,} lines, one core",
+            rated.ours, "s",
+            beside="as many amounts multiplied and rounded, nothing else",
+            beside_value=rated.bare, target="<= 60 s", ok=rated.ours <= 60,
         ),
     ]  # fmt: skip
 

@@ -26,6 +26,11 @@ GROUPS: Final[dict[str, tuple[str, str]]] = {
     "device": ("brinkbyte.cli.device", "who this edge device is, outside Kubernetes"),
 }
 
+# The same, for a command without a group: a module with a function ``run``.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "quote": ("brinkbyte.cli.quote", "what a folder of manifests will cost a month"),
+}
+
 
 def build_app(arguments: list[str]) -> typer.Typer:
     """Return the application, with the named group's commands in full and the others by name.
@@ -43,6 +48,9 @@ def build_app(arguments: list[str]) -> typer.Typer:
     for name, (module, help_text) in GROUPS.items():
         group = import_module(module).app if name == wanted else typer.Typer(no_args_is_help=True)
         app.add_typer(group, name=name, help=help_text)
+    for name, (module, help_text) in COMMANDS.items():
+        run = import_module(module).run if name == wanted else _unloaded
+        app.command(name, help=help_text)(run)
 
     @app.callback(invoke_without_command=True)
     def root(
@@ -53,6 +61,10 @@ def build_app(arguments: list[str]) -> typer.Typer:
             raise typer.Exit
 
     return app
+
+
+def _unloaded() -> None:
+    """Stand for a command that was not called."""
 
 
 def main() -> None:

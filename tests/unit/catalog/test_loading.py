@@ -36,6 +36,7 @@ def drop(*path: str | int) -> Callable[[Any], None]:
 
 
 FREE = ("families", "platform", "plans", "free")
+OFFER = {"title": "Ten", "percent": "10", "first_day": "2026-11-01"}
 SEAT = ("skus", "vision.base_seat")
 
 
@@ -113,6 +114,24 @@ SEAT = ("skus", "vision.base_seat")
         (put([100, 80], "rules", "alert_percents"), "rules.alert_percents", "must rise"),
         (put("block", "rules", "overage"), "rules.overage", "linear"),
         (drop("rules", "soft_cap"), "rules.soft_cap", "Field required"),
+        (put(10.5, "rules", "annual_payment", "percent"), "rules.annual_payment.percent",
+         "quoted decimal string"),
+        (put("0", "rules", "annual_payment", "percent"), "rules.annual_payment.percent",
+         "greater than 0"),
+        (put({**OFFER, "amount": "5"}, "promotions", "TEN"), "promotions.TEN",
+         "exactly one of percent and amount"),
+        (put({**OFFER, "percent": None}, "promotions", "TEN"), "promotions.TEN", "exactly one of"),
+        (put({**OFFER, "percent": "101"}, "promotions", "TEN"), "promotions.TEN.percent",
+         "less than or equal to 100"),
+        (put({**OFFER, "percent": None, "amount": "0"}, "promotions", "TEN"),
+         "promotions.TEN.amount", "more than 0"),
+        (put({**OFFER, "lines": ["vision.nope"]}, "promotions", "TEN"), "promotions.TEN.lines[0]",
+         "neither a charge nor a priced meter"),
+        (put({**OFFER, "plans": ["vision.base_seat"]}, "promotions", "TEN"),
+         "promotions.TEN.plans[0]", "not the SKU of a plan"),
+        (put({**OFFER, "last_day": "2026-10-31"}, "promotions", "TEN"), "promotions.TEN.last_day",
+         "before first_day"),
+        (put(OFFER, "promotions", "ten"), "promotions.ten", "should match pattern"),
     ],
 )  # fmt: skip
 def test_inconsistent_files_are_refused(
@@ -178,3 +197,30 @@ def test_a_stale_page_is_reported_and_rewritten(
     assert main([str(page)]) == 0
     assert main(["--check", str(page)]) == 0
     assert page.read_text(encoding="utf-8") == render(load_catalog())
+
+
+def test_the_page_lists_promotion_codes() -> None:
+    data = yaml.safe_load(TEXT)
+    assert "None is offered at present." in render(parse_catalog(yaml.safe_dump(data)))
+    data["promotions"] = {
+        "TEN": OFFER,
+        "FIVE-OFF": {
+            "title": "Five",
+            "amount": "5",
+            "lines": ["vision.base_seat", "platform.api_calls"],
+            "plans": ["platform.plan.standard"],
+            "months": 3,
+            "first_day": "2026-11-01",
+            "last_day": "2026-12-31",
+        },
+    }
+    data["rules"]["annual_payment"]["percent"] = "10"
+    page = render(parse_catalog(yaml.safe_dump(data)))
+    assert (
+        "| `TEN` | Ten | 10 % | every prepaid charge | any | for ever | from 2026-11-01 |" in page
+    )
+    assert (
+        "| `FIVE-OFF` | Five | 5.00 USD a month | `vision.base_seat`, `platform.api_calls` | "
+        "`platform.plan.standard` | 3 months | 2026-11-01 to 2026-12-31 |"
+    ) in page
+    assert "| `annual_payment.percent` | 10 |" in page
