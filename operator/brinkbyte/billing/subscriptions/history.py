@@ -173,9 +173,7 @@ async def record(
         The subscription's row as it now is.
     """
     before = await load(connection, tenant_id, row)
-    if before and change.at <= before[-1].change.at:
-        # Changes have an order, also within one second and after a clock went back.
-        change = change.model_copy(update={"at": before[-1].change.at + _TICK})
+    change = after(before[-1].change if before else None, change)
     await repository.insert_change(
         connection,
         tenant_id,
@@ -190,6 +188,13 @@ async def record(
     await _write(connection, tenant_id, projected(catalog, row, changes, change.at), keeps, change)
     found = await repository.live(connection, tenant_id)
     return row if found is None else found
+
+
+def after(before: Change | None, change: Change) -> Change:
+    """Return a change that comes after another, also within one second or as a clock went back."""
+    if before is None or change.at > before.at:
+        return change
+    return change.model_copy(update={"at": before.at + _TICK})
 
 
 async def _write(
@@ -218,8 +223,7 @@ async def note_status(
     """Append a change of the status alone; the caller writes the row."""
     changes = await load(connection, tenant_id, row)
     change = latest(row, changes, at).model_copy(update={"status": status})
-    if changes and change.at <= changes[-1].change.at:
-        change = change.model_copy(update={"at": changes[-1].change.at + _TICK})
+    change = after(changes[-1].change if changes else None, change)
     await repository.insert_change(
         connection,
         tenant_id,

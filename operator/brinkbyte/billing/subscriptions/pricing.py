@@ -68,6 +68,7 @@ def preview(
     midnight = wanted.at.replace(hour=0, minute=0, second=0, microsecond=0)
     anchor = midnight if row is None else row["period_anchor"]
     before = tuple(recorded.change for recorded in changes)
+    wanted = history.after(before[-1] if before else None, wanted)
     after = History(anchor=anchor, changes=(*before, wanted))
     period = period_at(after, wanted.at)
     following = period_at(after, period.end)
