@@ -21,7 +21,10 @@ from brinkbyte.resources.camera_license import CameraLicense
 from brinkbyte.resources.edge_device import EdgeDevice
 
 _GROUP: Final = "vision.brinkbyte.io/"
-_KINDS: Final = {"EdgeDevice": EdgeDevice, "CameraLicense": CameraLicense}
+_KINDS: Final[dict[str, type[EdgeDevice | CameraLicense]]] = {
+    "EdgeDevice": EdgeDevice,
+    "CameraLicense": CameraLicense,
+}
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 
 Owner = tuple[str, str]

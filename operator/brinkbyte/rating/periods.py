@@ -18,6 +18,8 @@ def add_months(start: datetime, months: int) -> datetime:
     Count from the origin each time, never from the result: the 31st stays the 31st where the
     month has one.
     """
+    # A database may give the same moment in another zone, where it is another day.
+    start = start.astimezone(UTC)
     year, month = divmod(start.year * _MONTHS + start.month - 1 + months, _MONTHS)
     return start.replace(
         year=year, month=month + 1, day=min(start.day, monthrange(year, month + 1)[1])
@@ -36,7 +38,7 @@ def days_between(start: datetime, end: datetime) -> int:
 
 def month_index(anchor: datetime, moment: datetime) -> int:
     """Return which month from the anchor holds the moment; before the anchor it is negative."""
-    at = moment.astimezone(UTC)
+    at, anchor = moment.astimezone(UTC), anchor.astimezone(UTC)
     index = (at.year - anchor.year) * _MONTHS + at.month - anchor.month
     return index if add_months(anchor, index) <= at else index - 1
 

@@ -56,6 +56,12 @@ def test_periods_keep_the_anchor_s_day() -> None:
     assert period_at(told.history, day("2023-12-30")).start == day("2023-11-30")
 
 
+def test_an_anchor_told_in_another_zone_is_the_same_day_in_utc() -> None:
+    anchor = datetime.fromisoformat("2026-11-30T20:00:00-04:00")
+    told = Story(anchor).then("2026-12-01", quantities={SEAT: 1})
+    assert told.period("2027-03-05") == Period(start=day("2027-03-01"), end=day("2027-04-01"))
+
+
 def test_no_period_has_begun_before_the_first_change() -> None:
     assert list(periods_until(november().history, day("2026-10-31"))) == []
     assert effective(CATALOG, november().history, day("2026-10-31")) is None
