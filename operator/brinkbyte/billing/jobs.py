@@ -191,7 +191,7 @@ async def tell(context: WorkerContext) -> None:
         )
 
     async def work(connection: Connection, tenant_id: str) -> bool:
-        await notices.enqueue_due(connection, tenant_id, now=context.now())
+        await notices.enqueue_due(connection, context.catalog, tenant_id, now=context.now())
         return False
 
     await each_customer(context, "notices", tenants, work)
@@ -227,6 +227,7 @@ def all_jobs() -> tuple[Job, ...]:
     ]
     for name, every, module, function in (
         ("providers", 300, "brinkbyte.billing.providers.synchronizing", "synchronize"),
+        ("costs", 3600, "brinkbyte.billing.quotas.costs", "evaluate"),
         ("notifications", 30, "brinkbyte.billing.notifications.delivery", "deliver"),
     ):
         run = optional(module, function)

@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.notifications.outbox import Kind, enqueue
-from brinkbyte.billing.subscriptions import history, repository
+from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions.standing import standing_of
+from brinkbyte.catalog import Catalog
 
 AHEAD: Final = timedelta(days=7)
 LOOK_BACK: Final = timedelta(days=14)
@@ -17,15 +18,18 @@ _TRIAL_DAYS: Final = (1, 7)
 """Days before a trial's end at which it is told, the last one first."""
 
 
-async def enqueue_due(connection: Connection, tenant_id: str, *, now: int) -> None:
+async def enqueue_due(
+    connection: Connection, catalog: Catalog, tenant_id: str, *, now: int
+) -> None:
     """Write the notifications that are due to a customer.
 
     Args:
         connection: a transaction of the tenant.
+        catalog: the price list.
         tenant_id: whose.
         now: Unix seconds.
     """
-    row = await repository.live(connection, tenant_id)
+    row = await history.current(connection, catalog, tenant_id, now)
     if row is None:
         return
     changes = await history.load(connection, tenant_id, row)
@@ -46,7 +50,8 @@ async def _of_trial(
     facts = {"endsAt": int(end.timestamp())}
     now = int(moment.timestamp())
     if moment >= end:
-        if moment - end <= LOOK_BACK:
+        # What is paid for goes on after its trial: nothing has ended.
+        if row["status"] == "trialing" and moment - end <= LOOK_BACK:
             await enqueue(
                 connection,
                 tenant_id,
