@@ -119,9 +119,9 @@ async def each_customer(
             try:
                 while await one(tenant_id):
                     pass
-            except (psycopg.OperationalError, PoolTimeout):
-                raise
-            except Exception as error:  # noqa: BLE001 - logged; the next customer is not to blame
+            except Exception as error:
+                if _database_is_away(error):
+                    raise
                 failed += 1
                 _log.error(
                     "job failed for a customer",
@@ -137,6 +137,14 @@ async def each_customer(
             raise error
     context.failing(job, failed)
     return failed
+
+
+def _database_is_away(error: Exception) -> bool:
+    if isinstance(error, psycopg.OperationalError):
+        # Without a state, of the connection, or of a server that stops: not a deadlock and such.
+        state = error.sqlstate or "08"
+        return state.startswith(("08", "57P"))
+    return isinstance(error, PoolTimeout)
 
 
 async def settle_subscriptions(context: WorkerContext) -> None:
