@@ -13,11 +13,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from brinkbyte.billing.invoices.settings import InvoiceSettings
 from brinkbyte.billing.settings import (
     BundleSettings,
     MigrationSettings,
     SecretSettings,
     ServerSettings,
+    WorkerSettings,
 )
 from support.helm import HelmError, Object, lint, of_kind, pods, render
 from support.pod_security import violations
@@ -32,6 +34,7 @@ EXTERNAL = {
     "tls.existingSecret": '"certificate"',
     "pepper.existingSecret": '"pepper"',
     "admin.enabled": "false",
+    "worker.enabled": "false",
 }
 
 
@@ -56,7 +59,7 @@ def test_lint() -> None:
 
 
 def test_pods_are_restricted_and_read_only(bundled: list[Object], external: list[Object]) -> None:
-    assert len(pods(bundled)) == 3
+    assert len(pods(bundled)) == 4
     assert len(pods(external)) == 1
     for name, template in (pods(bundled) | pods(external)).items():
         assert violations(template["spec"]) == [], name
@@ -82,10 +85,11 @@ def mounted(template: Object, container: Mapping[str, Any]) -> set[tuple[str, st
 def test_each_container_holds_the_database_role_it_works_as(bundled: list[Object]) -> None:
     api = pods(bundled)["Deployment/billing"]
     admin = pods(bundled)["Deployment/billing-admin"]
+    worker = pods(bundled)["Deployment/billing-worker"]
     postgres = pods(bundled)["StatefulSet/billing-postgres"]
     reads = {
         container["name"]: mounted(template, container)
-        for template in (api, admin, postgres)
+        for template in (api, admin, worker, postgres)
         for container in [
             *template["spec"].get("initContainers", ()),
             *template["spec"]["containers"],
@@ -107,6 +111,7 @@ def test_each_container_holds_the_database_role_it_works_as(bundled: list[Object
             ("billing-pepper", "*"),
             ("signing-keys", "*"),
         },
+        "worker": {("billing-database", "worker-url")},
         "init": {("billing-database", "superuser-password")},
         "postgres": set(),
     }
@@ -234,6 +239,7 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
         ("Deployment/billing", "api", ServerSettings),
         ("Deployment/billing", "migrate", MigrationSettings),
         ("Deployment/billing-admin", "admin", BundleSettings),
+        ("Deployment/billing-worker", "worker", WorkerSettings),
     ],
 )
 def test_the_programs_take_what_the_chart_sets(
@@ -250,7 +256,8 @@ def test_the_programs_take_what_the_chart_sets(
         for item in [*spec.get("initContainers", ()), *spec["containers"]]
         if item["name"] == name
     )
-    known = {f"BRINKBYTE_{field.upper()}" for field in settings.model_fields}
+    fields = {**InvoiceSettings.model_fields, **settings.model_fields}
+    known = {f"BRINKBYTE_{field.upper()}" for field in fields}
     for variable, value in settings_of(container).items():
         assert variable.removesuffix("_FILE") in known, variable
         if variable.endswith("_FILE"):
@@ -263,10 +270,32 @@ def test_the_programs_take_what_the_chart_sets(
         else:
             no_settings.setenv(variable, value)
     loaded = settings.load()
+    if name in ("api", "worker"):
+        assert InvoiceSettings.load().seller.name == "BrinkByte Vision"
+    if isinstance(loaded, WorkerSettings):
+        assert loaded.worker_port == container["ports"][0]["containerPort"]
     if isinstance(loaded, ServerSettings):
         assert loaded.listen_port == container["ports"][0]["containerPort"]
         assert loaded.tls_cert is not None
         assert loaded.tls_key is not None
+
+
+def test_who_sells_stands_on_invoices() -> None:
+    values = {
+        **BUNDLED,
+        "invoices.seller.name": '"Seller Ltd"',
+        "invoices.seller.address": '["1 Street", "Town"]',
+        "invoices.seller.payment": '["Account 1", "Reference {number}"]',
+    }
+    (container,) = pods(render(CHART, values, release="billing"))["Deployment/billing"]["spec"][
+        "containers"
+    ]
+    set_ = settings_of(container)
+    names = ("SELLER_NAME", "SELLER_ADDRESS", "SELLER_PAYMENT")
+    given = {name.lower(): set_[f"BRINKBYTE_{name}"] for name in names}
+    seller = InvoiceSettings(**given).seller  # type: ignore[arg-type]  # all of them are texts
+    assert (seller.name, seller.address) == ("Seller Ltd", ("1 Street", "Town"))
+    assert seller.payment == ("Account 1", "Reference {number}")
 
 
 def test_https_only(bundled: list[Object]) -> None:
@@ -312,10 +341,14 @@ def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 def test_who_may_talk_to_whom(bundled: list[Object]) -> None:
     api = pods(bundled)["Deployment/billing"]
     admin = pods(bundled)["Deployment/billing-admin"]
+    worker = pods(bundled)["Deployment/billing-worker"]
     postgres = pods(bundled)["StatefulSet/billing-postgres"]
     assert allowed(bundled, None, api, "https")
     assert allowed(bundled, api, postgres, 5432)
     assert allowed(bundled, admin, postgres, 5432)
+    assert allowed(bundled, worker, postgres, 5432)
+    assert allowed(bundled, None, worker, "metrics")
+    assert not allowed(bundled, None, worker, 5432)
     assert not allowed(bundled, None, postgres, 5432)
     assert not allowed(bundled, None, admin, 5432)
     assert not allowed(bundled, api, admin, 8443)
@@ -341,6 +374,8 @@ def test_a_budget_only_where_there_is_more_than_one() -> None:
         ({**BUNDLED, "signingKeys.pem": '"-----BEGIN"'}, "signingKeys"),
         ({**BUNDLED, "postgres.storage.size": '"lots"'}, "size"),
         ({**BUNDLED, "logLevel": '"chatty"'}, "logLevel"),
+        ({**BUNDLED, "worker.egressPorts": "[0]"}, "egressPorts"),
+        ({**BUNDLED, "invoices.seller.address": '["a|b"]'}, "address"),
         ({**BUNDLED, "typo": "1"}, "typo"),
     ],
 )

@@ -39,7 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.postgres.bundled -}}
 {{- printf "%s-database" (include "brinkbyte-billing.fullname" .) -}}
 {{- else -}}
-{{- required "database.existingSecret is empty: name a Secret with api-url, admin-url and migration-url, or set postgres.bundled=true for a demo" .Values.database.existingSecret -}}
+{{- required "database.existingSecret is empty: name a Secret with api-url, worker-url, admin-url and migration-url, or set postgres.bundled=true for a demo" .Values.database.existingSecret -}}
 {{- end -}}
 {{- end -}}
 
@@ -84,4 +84,20 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* Who sells, and when what is due: environment of the API (documents) and the worker (dates). */}}
+{{- define "brinkbyte-billing.invoices" -}}
+- name: BRINKBYTE_SELLER_NAME
+  value: {{ .Values.invoices.seller.name | quote }}
+- name: BRINKBYTE_SELLER_ADDRESS
+  value: {{ join "|" .Values.invoices.seller.address | quote }}
+- name: BRINKBYTE_SELLER_TAX_ID
+  value: {{ .Values.invoices.seller.taxId | quote }}
+- name: BRINKBYTE_SELLER_EMAIL
+  value: {{ .Values.invoices.seller.email | quote }}
+- name: BRINKBYTE_SELLER_PAYMENT
+  value: {{ join "|" .Values.invoices.seller.payment | quote }}
+- name: BRINKBYTE_INVOICE_DUE_DAYS
+  value: {{ .Values.invoices.dueDays | quote }}
 {{- end -}}

@@ -79,9 +79,12 @@ def subscription_set(
         str | None, typer.Option(help="trialing, active, past_due, canceled, suspended")
     ] = None,
     hard_end: Annotated[int | None, typer.Option(help="Unix seconds; no token beyond")] = None,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="a correction: less counts at once, too")
+    ] = False,
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Set what a customer has bought."""
+    """Set what a customer has bought: more counts at once, less from the next period."""
     with one_sentence_errors():
         document: dict[str, Any] = {}
         if terms is not None:
@@ -105,6 +108,7 @@ def subscription_set(
                         "status": status,
                         "trial_days": trial_days,
                         "hard_end": hard_end,
+                        "at_once": at_once,
                     }
                 )
             ),

@@ -25,6 +25,7 @@ from brinkbyte.billing.customers import endpoints as customers
 from brinkbyte.billing.db import Database
 from brinkbyte.billing.http import BODY_SCHEMAS
 from brinkbyte.billing.instances import endpoints as instances
+from brinkbyte.billing.invoices import endpoints as invoices
 from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing, release_roots
 from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
@@ -104,6 +105,7 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
         usage,
         reconciling,
         administration,
+        invoices,
     ):
         app.include_router(module.router)
     app.include_router(licenses.well_known)

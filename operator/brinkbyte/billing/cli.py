@@ -1,4 +1,4 @@
-"""``brinkbyte billing …``: serve, migrate, keys, administration."""
+"""``brinkbyte billing …``: serve, worker, migrate, keys, administration."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brinkbyte.billing.bundle_cli import bundle
 from brinkbyte.billing.licenses import keys as key_files
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
 from brinkbyte.billing.providers.commands import provider_app
-from brinkbyte.billing.settings import MigrationSettings, ServerSettings
+from brinkbyte.billing.settings import MigrationSettings, ServerSettings, WorkerSettings
 from brinkbyte.billing.terminal import fail, one_sentence_errors
 from brinkbyte.billing.usage.commands import add_commands as add_usage_commands
 from brinkbyte.billing.usage_cli import usage_app
@@ -64,6 +64,24 @@ def serve(
             server_header=False,
             timeout_graceful_shutdown=20,
         )
+
+
+@app.command()
+def worker(
+    host: Annotated[str | None, typer.Option(help="address of /metrics and /health")] = None,
+    port: Annotated[int | None, typer.Option(help="port of them")] = None,
+    once: Annotated[bool, typer.Option("--once", help="run every job once and end")] = False,
+) -> None:
+    """Make invoices, end trials, collect and notify. Needs BRINKBYTE_WORKER_DATABASE_URL."""
+    from brinkbyte.billing.worker import run_once, serve_worker  # noqa: PLC0415
+
+    with one_sentence_errors():
+        settings = WorkerSettings.load(worker_host=host, worker_port=port)
+        configure_logging(level=settings.log_level)
+        if not once:
+            serve_worker(settings)
+        elif failed := run_once(settings):
+            fail(f"these jobs failed, see the log: {', '.join(failed)}")
 
 
 @app.command("migrate")

@@ -12,6 +12,7 @@ from fastapi import Request
 
 from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.db import Database
+from brinkbyte.billing.invoices.settings import InvoiceSettings
 from brinkbyte.billing.licenses.keys import KeyRing
 from brinkbyte.billing.metrics import Metrics
 from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
@@ -44,6 +45,7 @@ class Context:
             role.
         threads: signs; RSA lets go of the interpreter lock.
         webhooks: verifies what Stripe delivers; None where no secret is set.
+        invoicing: who sells, and when what is due.
     """
 
     database: Database
@@ -56,6 +58,7 @@ class Context:
     ingest_gate: Gate = field(default_factory=Gate)
     administration: Database | None = None
     webhooks: StripeWebhooks | None = None
+    invoicing: InvoiceSettings = field(default_factory=InvoiceSettings.load)
 
     def now(self) -> int:
         """Return Unix seconds."""

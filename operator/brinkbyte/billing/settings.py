@@ -134,6 +134,26 @@ class ServerSettings(ProviderSettings):
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
 
 
+class WorkerSettings(SecretSettings):
+    """What ``brinkbyte billing worker`` needs beside :class:`InvoiceSettings`.
+
+    Attributes:
+        worker_database_url: DSN of the role ``brinkbyte_worker``.
+        catalog: version of the price list; the newest if unset.
+        pool_size: database connections at most.
+        worker_host: address on which ``/health`` and ``/metrics`` are served.
+        worker_port: port of them.
+        log_level: debug, info, warning or error.
+    """
+
+    worker_database_url: SecretStr
+    catalog: str | None = None
+    pool_size: Annotated[int, Field(ge=6, le=200)] = 10
+    worker_host: str = "127.0.0.1"
+    worker_port: Annotated[int, Field(ge=0, le=65535)] = 9090
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"
+
+
 class AdminSettings(SecretSettings):
     """What the vendor's administration needs.
 

@@ -280,7 +280,7 @@ async def test_downgrade_keeps_the_longest_holders(billing: Billing) -> None:
         held = [c["camera_id"] for c in billing.query("SELECT camera_id FROM seats")]
         await site.inventory([device(1)], [*(camera(int(c[4:])) for c in held), camera(n)])
         billing.clock.advance(seconds=5)
-    await billing.buy(CUSTOMER, terms(base_seat=1, device__basic=1))
+    await billing.buy(CUSTOMER, terms(base_seat=1, device__basic=1), at_once=True)
     answer = await site.inventory([device(1)], [camera(1), camera(2), camera(3)])
     assert [s for s, _ in statuses(answer)] == ["refused", "refused", "unchanged"]
     assert set(seats_of(answer, billing).seats) == {"cam-3"}
@@ -291,7 +291,7 @@ async def test_fewer_packs_leave_the_camera_with_its_base_license(
 ) -> None:
     await acme.inventory([device(1)], [camera(1, growthPacks=["retail"])])
     less = {**DEFAULT_TERMS, "quantities": {**DEFAULT_TERMS["quantities"], "vision.pack.retail": 0}}
-    await billing.buy(CUSTOMER, less)
+    await billing.buy(CUSTOMER, less, at_once=True)
     answer = await acme.inventory([device(1)], [camera(1, growthPacks=["retail"])])
     assert statuses(answer) == [("refused", "QuotaExceeded")]
     assert seats_of(answer, billing).seats["cam-1"].packs == ()

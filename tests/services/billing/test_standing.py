@@ -153,17 +153,33 @@ async def test_unpaid_customer_keeps_everything_through_grace(billing: Billing) 
     assert (asked["is_valid"], asked["license_mode"]) == (False, "expired")
 
 
-@pytest.mark.parametrize("status", ["canceled", "trialing"])
-async def test_grace_extends_no_trial_and_no_cancellation(billing: Billing, status: str) -> None:
-    site = await enrolled(billing, DEFAULT_TERMS)
-    await site.inventory([device(1)], [camera(1)])
-    more: dict[str, Any] = {"hard_end": billing.clock.now + DAY}
-    if status == "trialing":
-        more = {"trial_days": 1}
-    await billing.buy(CUSTOMER, DEFAULT_TERMS, status=status, **more)
+async def test_grace_extends_no_cancellation(acme: Site, billing: Billing) -> None:
+    await acme.inventory([device(1)], [camera(1)])
+    end = billing.clock.now + DAY
+    await billing.buy(CUSTOMER, DEFAULT_TERMS, status="canceled", hard_end=end)
     billing.clock.advance(days=1, seconds=5)
-    answer = await site.inventory([device(1)], [camera(1)])
+    answer = await acme.inventory([device(1)], [camera(1)])
     assert answer["cameras"][0]["status"] == "refused"
+
+
+async def test_grace_extends_no_trial(billing: Billing) -> None:
+    tried = {"plans": {"fleet": "trial"}, "quantities": {"vision.trial_seat": 1}}
+    site = await enrolled(billing, tried, trial_days=1)
+    first = await site.inventory([device(1)], [camera(1, mode="trial")])
+    assert first["cameras"][0]["status"] == "issued"
+    billing.clock.advance(days=1, seconds=5)
+    answer = await site.inventory([device(1)], [camera(1, mode="trial")])
+    assert statuses(answer) == [("refused", "TrialEnded")]
+
+
+async def test_trial_of_what_is_paid_for_becomes_paid_at_its_end(billing: Billing) -> None:
+    site = await enrolled(billing, DEFAULT_TERMS, trial_days=1)
+    assert license_in(await tokens_of(site), billing).trial.is_active
+    billing.clock.advance(days=1, seconds=5)
+    # Nobody but time has changed anything.
+    claims = license_in(await tokens_of(site), billing)
+    assert (claims.trial.is_active, claims.subscription.status) == (False, "active")
+    assert claims.exp == claims.iat + 45 * DAY
 
 
 async def test_downgrade_shrinks_the_seat_list_without_an_inventory(
@@ -173,6 +189,10 @@ async def test_downgrade_shrinks_the_seat_list_without_an_inventory(
     held = seats_in(first)
     less = {**DEFAULT_TERMS["quantities"], "vision.base_seat": 1}
     await billing.buy(CUSTOMER, {**DEFAULT_TERMS, "quantities": less})
+    # What is paid for stays until the next period, then the list shrinks by itself.
+    assert len(seats_of(await tokens_of(acme), billing).seats) == 3
+    billing.clock.advance(days=31)
+    await acme.rotate()
     answer = await tokens_of(acme, seatsSequence=held)
     assert set(seats_of(answer, billing).seats) == {"cam-1"}
     assert seats_in(await tokens_of(acme)) == seats_in(answer)
@@ -182,7 +202,8 @@ async def test_downgrade_shrinks_the_seat_list_without_an_inventory(
         "RevisionMismatch",
     )
     again = await acme.inventory([device(1)], [camera(n) for n in (1, 2, 3)])
-    assert [s for s, _ in statuses(again)] == ["unchanged", "refused", "refused"]
+    # Issued anew, as a month has passed.
+    assert [s for s, _ in statuses(again)] == ["issued", "refused", "refused"]
     rows = billing.query("SELECT actor FROM audit_log WHERE action = 'inventory.changed'")
     assert "server" in {row["actor"] for row in rows}
 

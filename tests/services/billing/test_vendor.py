@@ -219,7 +219,8 @@ def test_customer_from_nothing_to_cost(run: Any, tmp_path: Path) -> None:
     terms = tmp_path / "terms.yaml"
     terms.write_text("plans: {fleet: trial}\n")
     out = run(
-        "admin", "subscription", "set", "--customer", "acme", "--terms", str(terms), "-o", "json"
+        *("admin", "subscription", "set", "--customer", "acme", "--terms", str(terms), "--at-once"),
+        *("-o", "json"),
     )
     assert json.loads(out)["status"] == "trialing"
     out = run("admin", "enrollment", "create", "--customer", "acme", "-o", "json")

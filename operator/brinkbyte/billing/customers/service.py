@@ -24,7 +24,7 @@ from brinkbyte.billing.licenses import repository as license_rows
 from brinkbyte.billing.licenses import service as licenses
 from brinkbyte.billing.licenses.bought import device_limit
 from brinkbyte.billing.quotas import service as quotas
-from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions.standing import entitlements_of, standing_of
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.claims import TokenKind
@@ -141,7 +141,7 @@ async def portal(context: Context, customer_id: str) -> Portal:
     row = await require(context, customer_id)
     now = context.now()
     async with context.database.tenant(customer_id) as connection:
-        standing = standing_of(await subscriptions.live(connection, customer_id))
+        standing = standing_of(await history.current(connection, context.catalog, customer_id, now))
         live = await instances.live(connection, customer_id)
         devices = await device_rows.declared(connection, customer_id)
         seats, _ = await license_rows.seats(connection, customer_id)

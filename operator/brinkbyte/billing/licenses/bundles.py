@@ -24,7 +24,7 @@ from brinkbyte.billing.instances import repository as instances
 from brinkbyte.billing.licenses import bundle_rows, documents, issue
 from brinkbyte.billing.licenses.inventory import answer_inventory
 from brinkbyte.billing.rollout import repository as rollout
-from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions.standing import Standing, standing_of
 from brinkbyte.kit.errors import PermanentError
 from brinkbyte.kit.failpoints import failpoint
@@ -95,7 +95,7 @@ async def make_bundle(
                 "else; switch it on with `billing admin flags set offline_mode=true`",
                 reason="OfflineModeOff",
             )
-        standing = standing_of(await subscriptions.live(connection, tenant_id))
+        standing = standing_of(await history.current(connection, context.catalog, tenant_id, now))
         term = issue.bundle_term(_end(standing, until, now))
         instance = await _instance(
             connection, context, request, replace_instance=replace_instance, actor=actor

@@ -13,7 +13,7 @@ from brinkbyte.billing.instances import repository as instances
 from brinkbyte.billing.licenses import issue, repository
 from brinkbyte.billing.licenses.holdings import Device, HeldSeat
 from brinkbyte.billing.licenses.issue import Customer, Instance, Issued
-from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions.standing import Standing, entitlements_of, standing_of
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.problem import ProblemError
@@ -57,7 +57,9 @@ async def load_customer(
         raise ProblemError(
             403, "this instance has ended; enroll again with a new token", reason="InstanceEnded"
         )
-    standing = standing_of(await subscriptions.live(connection, tenant_id))
+    standing = standing_of(
+        await history.current(connection, context.catalog, tenant_id, context.now())
+    )
     return customer_of(context, row, instance, standing)
 
 

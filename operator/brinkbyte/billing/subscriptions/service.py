@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any, cast
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -12,8 +14,8 @@ from brinkbyte.billing import audit
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers.service import unknown_customer
-from brinkbyte.billing.db import Connection
-from brinkbyte.billing.subscriptions import repository
+from brinkbyte.billing.db import Connection, Row
+from brinkbyte.billing.subscriptions import history, repository
 from brinkbyte.billing.subscriptions.schemas import Subscription, SubscriptionSet
 from brinkbyte.billing.subscriptions.standing import (
     DAY,
@@ -31,6 +33,7 @@ from brinkbyte.catalog import (
     quote,
 )
 from brinkbyte.kit.problem import ProblemError
+from brinkbyte.rating.model import Agreement, Change, Status
 
 MAX_CLAIM = 10**9
 MAX_ALLOWANCE = 2**53 - 1
@@ -42,18 +45,35 @@ def check(catalog: Catalog, request: SubscriptionSet) -> tuple[Terms, Entitlemen
     Raises:
         ProblemError: 422 ``InvalidTerms`` names every problem.
     """
+    terms = read_terms(request.terms)
     try:
-        terms = Terms.model_validate_json(json.dumps(request.terms))
         entitled = compile_entitlements(catalog, terms)
         problems = _too_large(entitled) + _trial_with_paid(catalog, terms, entitled)
-        if not problems:
-            return terms, entitled
     except CatalogError as error:
         problems = list(error.problems)
+    if problems:
+        raise invalid_terms(problems)
+    return terms, entitled
+
+
+def read_terms(given: Mapping[str, Any]) -> Terms:
+    """Read terms from JSON.
+
+    Raises:
+        ProblemError: 422 ``InvalidTerms``.
+    """
+    try:
+        return Terms.model_validate_json(json.dumps(given))
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:20]]
-    raise ProblemError(
-        422, f"terms: {'; '.join(problems)}", reason="InvalidTerms", problems=problems
+        raise invalid_terms(
+            [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:20]]
+        ) from None
+
+
+def invalid_terms(problems: Sequence[str]) -> ProblemError:
+    """Return the refusal of terms that names every problem."""
+    return ProblemError(
+        422, f"terms: {'; '.join(problems)}", reason="InvalidTerms", problems=list(problems)
     )
 
 
@@ -104,7 +124,7 @@ async def set_in(
     moment = datetime.fromtimestamp(now, UTC)
     if await customers.lock(connection, request.customer_id) is None:
         raise unknown_customer(request.customer_id)
-    row = await repository.live(connection, request.customer_id)
+    row = await history.current(connection, catalog, request.customer_id, now)
     before = standing_of(row)
     days = request.trial_days if request.trial_days is not None else entitled.plan_trial_days
     trial_end = before.trial_ends_at
@@ -112,37 +132,28 @@ async def set_in(
         # A trial runs from the subscription's beginning: setting it again never extends it.
         start = now if row is None else int(row["created_at"].timestamp())
         trial_end = start + days * DAY
-    status: str = request.status or ("trialing" if days else "active")
+    status: Status = request.status or ("trialing" if days else "active")
     if request.status is None and before.dunning_ends_at is not None:
         # Who buys more still owes what is unpaid.
-        status = before.status.value
+        status = cast("Status", before.status.value)
     if status == "trialing" and trial_end is None:
         raise ProblemError(422, "a trial needs its length; give trialDays", reason="InvalidTerms")
     hard_end = _hard_end(request, before, status, now)
-    ends = {
-        "trial_ends_at": None if trial_end is None else datetime.fromtimestamp(trial_end, UTC),
-        "hard_end": None if hard_end is None else datetime.fromtimestamp(hard_end, UTC),
-    }
-    if row is None:
-        await repository.insert(
-            connection,
-            request.customer_id,
-            uuid4(),
+    await _apply(
+        connection,
+        catalog,
+        row,
+        request,
+        Change(
+            at=moment,
             terms=terms,
             status=status,
-            period_anchor=moment.replace(hour=0, minute=0, second=0, microsecond=0),
-            now=moment,
-            **ends,
-        )
-    elif (terms, status, trial_end, hard_end) != (
-        before.terms,
-        before.status.value,
-        before.trial_ends_at,
-        before.hard_end,
-    ):
-        await repository.update(
-            connection, request.customer_id, terms=terms, status=status, now=moment, **ends
-        )
+            agreement=Agreement() if row is None else history.read_agreement(row["agreement"]),
+            ends_at=None if hard_end is None else datetime.fromtimestamp(hard_end, UTC),
+            trial_ends_at=None if trial_end is None else datetime.fromtimestamp(trial_end, UTC),
+        ),
+        actor=actor,
+    )
     await audit.record(
         connection,
         request.customer_id,
@@ -159,6 +170,61 @@ async def set_in(
     return await get_in(connection, catalog, request.customer_id, now=now)
 
 
+async def _apply(
+    connection: Connection,
+    catalog: Catalog,
+    row: Row | None,
+    request: SubscriptionSet,
+    change: Change,
+    *,
+    actor: str,
+) -> None:
+    """Write a change, unless it is what was wanted before."""
+    if row is None:
+        await begin(connection, catalog, request.customer_id, change, actor=actor)
+        return
+    changes = await history.load(connection, request.customer_id, row)
+    newest = history.latest(row, changes, change.at)
+    in_force = change.terms == Terms.model_validate(row["terms"]) or not request.at_once
+    # A trial that became paid by itself is not set again by what says the same of it.
+    same = newest == change or newest.model_copy(update={"status": row["status"]}) == change
+    if same and in_force:
+        return
+    await history.record(
+        connection,
+        catalog,
+        request.customer_id,
+        row,
+        change,
+        actor=actor,
+        reason="set",
+        at_once=request.at_once,
+        # Who was not said to have another status still owes what is unpaid.
+        keeps_due=change.status == "past_due"
+        or (request.status is None and change.status == "suspended"),
+    )
+
+
+async def begin(
+    connection: Connection, catalog: Catalog, customer_id: str, change: Change, *, actor: str
+) -> Row:
+    """Create a customer's subscription with its first change; returns its row.
+
+    Billing periods are counted from the midnight before.
+    """
+    row = await repository.insert(
+        connection,
+        customer_id,
+        uuid4(),
+        change,
+        period_anchor=change.at.replace(hour=0, minute=0, second=0, microsecond=0),
+        now=change.at,
+    )
+    return await history.record(
+        connection, catalog, customer_id, row, change, actor=actor, reason="created"
+    )
+
+
 async def get_in(
     connection: Connection, catalog: Catalog, customer_id: str, *, now: int
 ) -> Subscription:
@@ -167,7 +233,7 @@ async def get_in(
     Raises:
         ProblemError: 404 ``NoSubscription``.
     """
-    standing = standing_of(await repository.live(connection, customer_id))
+    standing = standing_of(await history.current(connection, catalog, customer_id, now))
     if standing.subscription_id is None:
         raise ProblemError(
             404, f"customer {customer_id} has no subscription", reason="NoSubscription"

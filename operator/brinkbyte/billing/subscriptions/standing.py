@@ -34,7 +34,8 @@ class Standing:
         period_anchor: day on which billing periods turn; None without a subscription.
         trial_ends_at: Unix seconds; end of the plan trial.
         hard_end: Unix seconds; end of a cancellation or a fixed term, or one that was set by hand.
-        payment_due_at: Unix seconds; due date of the oldest unpaid invoice, counts while past due.
+        payment_due_at: Unix seconds; due date of the oldest unpaid invoice, counts while past due
+            and while suspended for it.
     """
 
     subscription_id: str | None
@@ -53,7 +54,8 @@ class Standing:
     @property
     def dunning_ends_at(self) -> int | None:
         """Unix seconds at which an unpaid invoice ends the license; None: nothing is unpaid."""
-        if self.status is not SubscriptionStatus.PAST_DUE or self.payment_due_at is None:
+        unpaid = (SubscriptionStatus.PAST_DUE, SubscriptionStatus.SUSPENDED)
+        if self.status not in unpaid or self.payment_due_at is None:
             return None
         return self.payment_due_at + DUNNING_SECONDS
 
