@@ -20,13 +20,16 @@ from brinkbyte import __version__
 from brinkbyte.billing.administration import endpoints as administration
 from brinkbyte.billing.administration.gauges import Gauges
 from brinkbyte.billing.auth import Secrets
-from brinkbyte.billing.context import Context
+from brinkbyte.billing.context import Context, GatewayNames
 from brinkbyte.billing.customers import endpoints as customers
 from brinkbyte.billing.db import Database
 from brinkbyte.billing.http import BODY_SCHEMAS
 from brinkbyte.billing.instances import endpoints as instances
 from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing, release_roots
+from brinkbyte.billing.quotas import endpoints as quotas
+from brinkbyte.billing.quotas import gateway
+from brinkbyte.billing.quotas.cache import QuotaCache
 from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
@@ -70,6 +73,9 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                         name="brinkbyte-billing-admin",
                     )
                 )
+            redis_url = settings.redis_url
+            quota_cache = QuotaCache(None if redis_url is None else redis_url.get_secret_value())
+            stack.push_async_callback(quota_cache.aclose)
             app.state.context = Context(
                 database=Database(pool),
                 secrets=Secrets(settings.pepper.get_secret_value()),
@@ -78,6 +84,13 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                 clock=clock,
                 threads=threads,
                 administration=None if across is None else Database(across),
+                quota_cache=quota_cache,
+                gateway=GatewayNames(
+                    settings.gateway_meter,
+                    settings.gateway_meter_header,
+                    settings.gateway_quantity_header,
+                    settings.gateway_customer_header,
+                ),
             )
             app.state.gauges = Gauges(app.state.context)
             app.state.started = time.monotonic()
@@ -92,6 +105,8 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     for module in (customers, subscriptions, instances, licenses, usage, administration):
         app.include_router(module.router)
     app.include_router(licenses.well_known)
+    for module in (quotas, gateway):
+        app.include_router(module.router)
     _complete_openapi(app)
     return app
 

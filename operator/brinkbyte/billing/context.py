@@ -14,6 +14,7 @@ from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.db import Database
 from brinkbyte.billing.licenses.keys import KeyRing
 from brinkbyte.billing.metrics import Metrics
+from brinkbyte.billing.quotas.cache import QuotaCache
 from brinkbyte.catalog import Catalog
 
 T = TypeVar("T")
@@ -31,6 +32,16 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self.waiting -= 1
+
+
+@dataclass(frozen=True)
+class GatewayNames:
+    """Where a gateway says what its request uses; see ``settings.ServerSettings``."""
+
+    meter: str = "platform.api_calls"
+    meter_header: str = "X-BrinkByte-Meter"
+    quantity_header: str = "X-BrinkByte-Quantity"
+    customer_header: str = "X-BrinkByte-Customer"
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,8 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     ingest_gate: Gate = field(default_factory=Gate)
     administration: Database | None = None
+    quota_cache: QuotaCache = field(default_factory=lambda: QuotaCache(None))
+    gateway: GatewayNames = GatewayNames()
 
     def now(self) -> int:
         """Return Unix seconds."""

@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr
 from brinkbyte.kit.settings import Settings, SettingsError
 
 _MIN_PEPPER_LENGTH = 16
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
 class SecretSettings(Settings):
@@ -58,12 +59,17 @@ class ServerSettings(SecretSettings):
         pool_size: database connections at most.
         listen_host: address to listen on.
         listen_port: port to listen on.
+        redis_url: of the quota cache; without it each look is a query.
+        gateway_meter: what a gateway's request uses when it names no meter.
+        gateway_meter_header: header in which a gateway names the meter.
+        gateway_quantity_header: header in which it says how much; 1 without it.
+        gateway_customer_header: header in which an emitter of the vendor's names the customer.
         tls_cert: PEM certificate chain; HTTPS when set.
         tls_key: PEM private key of the certificate.
         log_level: debug, info, warning or error.
     """
 
-    may_lack: ClassVar[frozenset[str]] = frozenset({"admin_database_url"})
+    may_lack: ClassVar[frozenset[str]] = frozenset({"admin_database_url", "redis_url"})
 
     database_url: SecretStr
     admin_database_url: SecretStr | None = None
@@ -71,6 +77,11 @@ class ServerSettings(SecretSettings):
     signing_keys_dir: Path
     catalog: str | None = None
     pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+    redis_url: SecretStr | None = None
+    gateway_meter: str = "platform.api_calls"
+    gateway_meter_header: HeaderName = "X-BrinkByte-Meter"
+    gateway_quantity_header: HeaderName = "X-BrinkByte-Quantity"
+    gateway_customer_header: HeaderName = "X-BrinkByte-Customer"
     listen_host: str = "127.0.0.1"
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     tls_cert: Path | None = None
