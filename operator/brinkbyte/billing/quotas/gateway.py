@@ -146,6 +146,13 @@ async def authorize(
         return _for_nginx(error)
 
 
+async def authorize_path(
+    request: Request, context: Annotated[Context, Depends(get_context)]
+) -> Response:
+    """Count one use of a meter for Envoy; the path and the query are the client's own."""
+    return await _answer(request, context)
+
+
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
 router.add_api_route("/authorize", authorize, methods=["GET", "POST"], response_class=Response)
 # Envoy puts the client's own path behind its prefix and keeps the client's method.
