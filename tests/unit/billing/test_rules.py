@@ -21,7 +21,7 @@ from brinkbyte.billing.licenses.issue import (
 from brinkbyte.billing.quotas.service import gauge_mean
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
 from brinkbyte.billing.subscriptions.standing import Standing, add_months, period_of
-from brinkbyte.billing.usage.events import LedgerEvent, judge, parse_envelope, split_events
+from brinkbyte.billing.usage.events import Arrived, LedgerEvent, arrived, judge, parse_envelope
 from brinkbyte.catalog import Terms, compile_entitlements, load_catalog
 from brinkbyte.kit.settings import SettingsError
 from brinkbyte.kit.uuid7 import from_parts
@@ -188,27 +188,27 @@ def test_every_sealed_event_is_good_and_hashes_as_its_sender_hashes_it(
     events: list[UsageEvent],
 ) -> None:
     raws = [json.dumps(event.to_wire()).encode() for event in events]
-    good, bad = judge(raws, CATALOG, {"vision"}, NOW * 1000)
-    assert bad == []
-    assert [(str(e.id), e.content_hash.hex()) for e in good] == [
+    judged = judge(arrived(raws), CATALOG, {"vision"}, NOW * 1000)
+    assert judged.bad == []
+    assert [(str(e.id), e.content_hash.hex()) for e in judged.good] == [
         (event.id, event.content_hash) for event in events
     ]
-    assert all(isinstance(e, LedgerEvent) and e.occurred_at.timestamp() == NOW for e in good)
+    assert all(isinstance(e, LedgerEvent) and e.occurred_at.timestamp() == NOW for e in judged.good)
 
 
 def test_same_event_twice_in_a_batch_is_one_and_with_other_content_is_set_aside() -> None:
     event = UsageEvent(id=str(from_parts(NOW * 1000, 1)), meter="vision.api_calls", quantity="1")
     raw = json.dumps(event.to_wire()).encode()
     other = raw.replace(b'"1"', b'"2"')
-    good, bad = judge([raw, raw, other], CATALOG, {"vision"}, NOW * 1000)
-    assert len(good) == 1
-    assert [(b.position, b.reason) for b in bad] == [(2, "DuplicateIdOtherContent")]
+    judged = judge(arrived([raw, raw, other]), CATALOG, {"vision"}, NOW * 1000)
+    assert len(judged.good) == 1
+    assert [(b.position, b.reason) for b in judged.bad] == [(2, "DuplicateIdOtherContent")]
 
 
 def test_envelope_keeps_the_signed_bytes() -> None:
     envelope = parse_envelope(b'{"header":"x","events":[ {"a" : 1},2]}')
     assert bytes(envelope.events) == b'[ {"a" : 1},2]'
-    assert split_events(bytes(envelope.events)) == [b'{"a" : 1}', b"2"]
+    assert Arrived(bytes(envelope.events)).raws == [b'{"a" : 1}', b"2"]
 
 
 def test_secret_settings_come_from_files_too(

@@ -1,30 +1,35 @@
-"""Events as they come in: decoded and judged one by one. Pure."""
+"""Events as they come in: decoded and judged one by one. Pure.
+
+This is the hot path of the ledger: whatever is the same for many events of a batch (a quantity, a
+meter, a camera) is looked at once.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from brinkbyte.catalog import Catalog
-from brinkbyte.kit.uuid7 import is_uuid7, millisecond_of
 from brinkbyte.metering.batches import BatchError
 
 AHEAD_MILLISECONDS: Final = 24 * 3600 * 1000
 KEPT_MILLISECONDS: Final = 400 * 86_400 * 1000
 COST_ATTRIBUTE: Final = "cost"
+NANO: Final = 9
+"""Decimals of a quantity: sums are whole numbers of billionths, and exact."""
 _MAX_ATTRIBUTES: Final = 16
 _ID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
-_QUANTITY: Final = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{0,8}[1-9])?")
-_ATTRIBUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}")
+_ID7: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_QUANTITY: Final = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{0,8}[1-9])?", re.ASCII)
+_ATTRIBUTE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.]{0,63}", re.ASCII)
 
 
 class Envelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,7 +39,9 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True):
     events: msgspec.Raw
 
 
-class RawEvent(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel"):
+class RawEvent(
+    msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, rename="camel", gc=False
+):
     """One event before it is judged."""
 
     id: str
@@ -46,27 +53,37 @@ class RawEvent(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True, r
     attributes: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEvent:
-    """An event that may go into the ledger; ``position`` is its place in what was sent."""
+class LedgerEvent(msgspec.Struct, frozen=True, gc=False):
+    """An event that may go into the ledger.
+
+    Attributes:
+        position: its place in what was sent.
+        millisecond: Unix milliseconds, of its id.
+        nanos: quantity in billionths of the meter's unit.
+        cost_nanos: the cost that it carries in billionths of the currency's main unit.
+        content_hash: SHA-256 of the canonical event.
+    """
 
     position: int
-    raw: bytes
-    id: UUID
-    occurred_at: datetime
-    meter: str
+    event: RawEvent
+    millisecond: int
     family: str
-    quantity: Decimal
-    cost: Decimal | None
-    key: str | None
-    camera_id: str | None
-    hardware_id: str | None
-    attributes: str
+    nanos: int
+    cost_nanos: int | None
     content_hash: bytes
 
+    @property
+    def id(self) -> UUID:
+        """The event's id."""
+        return UUID(self.event.id)
 
-@dataclass(frozen=True, slots=True)
-class RejectedEvent:
+    @property
+    def occurred_at(self) -> datetime:
+        """The time of the id, UTC."""
+        return datetime.fromtimestamp(self.millisecond / 1000, UTC)
+
+
+class RejectedEvent(msgspec.Struct, frozen=True):
     """An event that is set aside, and why."""
 
     position: int
@@ -75,10 +92,20 @@ class RejectedEvent:
     reason: str
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """Good events, each id once, and the ones to set aside."""
+
+    good: list[LedgerEvent]
+    bad: list[RejectedEvent]
+    arrival: Arrived
+
+
 _envelopes: Final = msgspec.json.Decoder(Envelope)
-_lists: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_raw_lists: Final = msgspec.json.Decoder(list[msgspec.Raw])
+_lists: Final = msgspec.json.Decoder(list[RawEvent])
 _events: Final = msgspec.json.Decoder(RawEvent)
 _canonical: Final = msgspec.json.Encoder(order="sorted")
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 def parse_envelope(body: bytes) -> Envelope:
@@ -89,20 +116,54 @@ def parse_envelope(body: bytes) -> Envelope:
     """
     try:
         return _envelopes.decode(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except _UNREADABLE as error:
         raise _malformed(error) from None
 
 
-def split_events(payload: bytes) -> list[bytes]:
-    """Return the bytes of each event.
+class Arrived:
+    """A JSON array of events as it came.
+
+    Args:
+        payload: the array's bytes.
 
     Raises:
-        BatchError: reason ``MalformedBatch``.
+        BatchError: reason ``MalformedBatch``: it is no array.
     """
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+        self.events: Sequence[RawEvent | None]
+        """What was sent, None where it is no event."""
+        try:
+            self.events = _lists.decode(payload)
+        except _UNREADABLE:
+            # One that is none, or no array at all.
+            self.events = [_read(raw) for raw in self.raws]
+
+    @cached_property
+    def raws(self) -> list[bytes]:
+        """The bytes of each event."""
+        try:
+            return [bytes(raw) for raw in _raw_lists.decode(self.payload)]
+        except _UNREADABLE as error:
+            raise _malformed(error) from None
+
+    @property
+    def holds_nul(self) -> bool:
+        """Whether a text may hold a NUL, which PostgreSQL cannot store."""
+        return b"\\u0000" in self.payload or b"\0" in self.payload
+
+
+def arrived(raws: Sequence[bytes]) -> Arrived:
+    """Return events that came each for itself."""
+    return Arrived(b"[" + b",".join(raws) + b"]")
+
+
+def _read(raw: bytes) -> RawEvent | None:
     try:
-        return [bytes(raw) for raw in _lists.decode(payload)]
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise _malformed(error) from None
+        return _events.decode(raw)
+    except _UNREADABLE:
+        return None
 
 
 def _malformed(error: Exception) -> BatchError:
@@ -112,100 +173,126 @@ def _malformed(error: Exception) -> BatchError:
     )
 
 
+def nanos_of(text: str) -> int | None:
+    """Return a decimal text in billionths; None: it is not in its canonical form."""
+    if _QUANTITY.fullmatch(text) is None:
+        return None
+    whole, _, part = text.partition(".")
+    return int(whole + part.ljust(NANO, "0"))
+
+
+def decimal_of(nanos: int) -> Decimal:
+    """Return billionths as a decimal."""
+    return Decimal(nanos).scaleb(-NANO)
+
+
 def judge(
-    raws: Iterable[bytes], catalog: Catalog, families: Collection[str], now_milliseconds: int
-) -> tuple[list[LedgerEvent], list[RejectedEvent]]:
+    arrival: Arrived, catalog: Catalog, families: Collection[str], now_milliseconds: int
+) -> Judged:
     """Decide for each event whether it may go into the ledger.
 
     Args:
-        raws: bytes of each event.
+        arrival: what was sent.
         catalog: knows the meters.
         families: product lines whose meters the emitter may report.
-        now_milliseconds: Unix milliseconds.
+        now_milliseconds: Unix milliseconds of the arrival.
 
     Returns:
-        Good events, each id once, and the ones to set aside. Reasons: ``InvalidEvent``,
-        ``TooFarAhead``, ``TooOld``, ``UnknownMeter``, ``WrongFamily``, ``MissingCost``,
+        What may go in and what is set aside. Reasons: ``InvalidEvent``, ``TooFarAhead``,
+        ``TooOld``, ``UnknownMeter``, ``WrongFamily``, ``MissingCost``,
         ``DuplicateIdOtherContent``.
     """
-    good: dict[UUID, LedgerEvent] = {}
+    good: list[LedgerEvent] = []
     bad: list[RejectedEvent] = []
-    for position, raw in enumerate(raws):
-        outcome = _judge(position, raw, catalog, families, now_milliseconds)
-        if isinstance(outcome, RejectedEvent):
-            bad.append(outcome)
+    first_of: dict[str, bytes] = {}
+    newest, oldest = now_milliseconds + AHEAD_MILLISECONDS, now_milliseconds - KEPT_MILLISECONDS
+    quantities: dict[str, int | None] = {}
+    meters: dict[str, _Meter] = {}
+    well_formed = _well_formed if not arrival.holds_nul else _well_formed_and_storable
+    encode, sha256, accept = _canonical.encode, hashlib.sha256, good.append
+
+    def reject(position: int, event: RawEvent | None, reason: str) -> None:
+        known = event is not None and _ID.fullmatch(event.id) is not None
+        name = event.id if event is not None and known else f"event-{position}"
+        bad.append(RejectedEvent(position, arrival.raws[position], name, reason))
+
+    for position, event in enumerate(arrival.events):
+        if event is None:
+            reject(position, event, "InvalidEvent")
             continue
-        first = good.setdefault(outcome.id, outcome)
-        if first.content_hash != outcome.content_hash:
-            bad.append(RejectedEvent(position, raw, str(outcome.id), "DuplicateIdOtherContent"))
-    return list(good.values()), bad
+        text = event.quantity
+        if text in quantities:
+            nanos = quantities[text]
+        else:
+            nanos = quantities[text] = nanos_of(text)
+        event_id = event.id
+        if nanos is None or _ID7.fullmatch(event_id) is None or not well_formed(event):
+            reject(position, event, "InvalidEvent")
+            continue
+        millisecond = int(event_id[:8] + event_id[9:13], 16)
+        if not oldest <= millisecond <= newest:
+            reject(position, event, "TooOld" if millisecond < oldest else "TooFarAhead")
+            continue
+        meter = meters.get(event.meter)
+        if meter is None:
+            meter = meters[event.meter] = _meter(catalog, families, event.meter)
+        if meter.refused:
+            reject(position, event, meter.refused)
+            continue
+        cost = None
+        if meter.carries_cost:
+            cost = nanos_of(event.attributes.get(COST_ATTRIBUTE, ""))
+            if cost is None:
+                reject(position, event, "MissingCost")
+                continue
+        content_hash = sha256(encode(event)).digest()
+        first = first_of.setdefault(event_id, content_hash)
+        if first is content_hash:
+            accept(
+                LedgerEvent(position, event, millisecond, meter.family, nanos, cost, content_hash)
+            )
+        elif first != content_hash:
+            reject(position, event, "DuplicateIdOtherContent")
+    return Judged(good, bad, arrival)
 
 
-def _judge(
-    position: int, raw: bytes, catalog: Catalog, families: Collection[str], now: int
-) -> LedgerEvent | RejectedEvent:
-    try:
-        event = _events.decode(raw)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return RejectedEvent(position, raw, f"event-{position}", "InvalidEvent")
-    known_id = _ID.fullmatch(event.id) is not None
+class _Meter(msgspec.Struct, frozen=True):
+    family: str = ""
+    carries_cost: bool = False
+    refused: str = ""
 
-    def reject(reason: str) -> RejectedEvent:
-        return RejectedEvent(position, raw, event.id if known_id else f"event-{position}", reason)
 
-    if not known_id or not _well_formed(event):
-        return reject("InvalidEvent")
-    event_id = UUID(event.id)
-    if not is_uuid7(event_id):
-        return reject("InvalidEvent")
-    millisecond = millisecond_of(event_id)
-    if millisecond > now + AHEAD_MILLISECONDS:
-        return reject("TooFarAhead")
-    if millisecond < now - KEPT_MILLISECONDS:
-        return reject("TooOld")
-    meter = catalog.meters.get(event.meter)
-    if meter is None:
-        return reject("UnknownMeter")
-    if meter.family not in families:
-        return reject("WrongFamily")
-    cost = None
-    if meter.pass_through is not None:
-        text = event.attributes.get(COST_ATTRIBUTE, "")
-        if not _QUANTITY.fullmatch(text):
-            return reject("MissingCost")
-        cost = Decimal(text)
-    return LedgerEvent(
-        position=position,
-        raw=raw,
-        id=event_id,
-        occurred_at=datetime.fromtimestamp(millisecond / 1000, UTC),
-        meter=event.meter,
-        family=meter.family,
-        quantity=Decimal(event.quantity),
-        cost=cost,
-        key=event.key,
-        camera_id=event.camera_id,
-        hardware_id=event.hardware_id,
-        attributes=json.dumps(event.attributes, ensure_ascii=False),
-        content_hash=hashlib.sha256(_canonical.encode(event)).digest(),
-    )
+def _meter(catalog: Catalog, families: Collection[str], name: str) -> _Meter:
+    found = catalog.meters.get(name)
+    if found is None:
+        return _Meter(refused="UnknownMeter")
+    if found.family not in families:
+        return _Meter(refused="WrongFamily")
+    return _Meter(found.family, found.pass_through is not None)
 
 
 def _well_formed(event: RawEvent) -> bool:
-    """Check what ``metering.events.UsageEvent`` asks for, and that PostgreSQL can hold it."""
-    if not _QUANTITY.fullmatch(event.quantity) or len(event.attributes) > _MAX_ATTRIBUTES:
+    """Check what ``metering.events.UsageEvent`` asks for, but for id and quantity."""
+    if not 0 < len(event.meter) <= 128:
         return False
-    if not _fits(event.meter, 128) or (event.key is not None and not _fits(event.key, 200)):
+    name = event.key
+    if name is not None and not 0 < len(name) <= 200:
         return False
-    if any(
-        name is not None and not _fits(name, 128) for name in (event.camera_id, event.hardware_id)
-    ):
+    name = event.camera_id
+    if name is not None and not 0 < len(name) <= 128:
         return False
-    return all(
-        _ATTRIBUTE.fullmatch(name) is not None and len(value) <= 400 and "\0" not in value
-        for name, value in event.attributes.items()
+    name = event.hardware_id
+    if name is not None and not 0 < len(name) <= 128:
+        return False
+    attributes = event.attributes
+    if not attributes:
+        return True
+    return len(attributes) <= _MAX_ATTRIBUTES and all(
+        _ATTRIBUTE.fullmatch(name) is not None and len(value) <= 400
+        for name, value in attributes.items()
     )
 
 
-def _fits(text: str, longest: int) -> bool:
-    return 0 < len(text) <= longest and "\0" not in text
+def _well_formed_and_storable(event: RawEvent) -> bool:
+    texts = (event.meter, event.key, event.camera_id, event.hardware_id, *event.attributes.values())
+    return _well_formed(event) and not any(text is not None and "\0" in text for text in texts)
