@@ -138,7 +138,7 @@ async def test_nginx_when_the_billing_api_has_no_database(
 
 
 async def test_envoy_gets_the_refusal_itself(billing: Billing) -> None:
-    """Envoy: the client's method and path behind the prefix; status, body and headers as they are."""
+    """The client's method and path behind the prefix; status, body and headers as they are."""
     filtered = yaml.safe_load((EXAMPLES / "envoy.yaml").read_text())["typed_config"]
     http_service = filtered["http_service"]
     assert http_service["path_prefix"] == PATH

@@ -86,6 +86,19 @@ async def test_soft_cap_refuses_after_seven_days_over(billing: Billing) -> None:
     assert (again.status_code, again.json()["used"]) == (200, "1")
 
 
+async def report(billing: Billing, key: str, *quantities: str, meter: str = CALLS) -> None:
+    events = [
+        {"id": event_id(billing.clock() * 1000), "meter": meter, "quantity": quantity}
+        for quantity in quantities
+    ]
+    answer = await billing.http.post(
+        "/api/usage/report",
+        json={"customerId": CUSTOMER, "events": events},
+        headers=bearer(key),
+    )
+    assert answer.json()["accepted"] == len(events), answer.text
+
+
 async def test_hard_cap_and_a_gauge_go_by_the_newest_level(billing: Billing) -> None:
     await billing.customer(CUSTOMER, FREE)
     key = await emitter(billing)
@@ -97,13 +110,8 @@ async def test_hard_cap_and_a_gauge_go_by_the_newest_level(billing: Billing) -> 
     assert "release some" in refused.json()["detail"]
     assert "retry-after" not in refused.headers
     # A report of a lower level makes room.
-    event = {"id": event_id(billing.clock() * 1000 + 5), "meter": SEATS, "quantity": "1"}
-    async with billing.context.database.tenant(CUSTOMER) as connection:
-        await ledger.lock_chain(connection, CUSTOMER)
-        now = billing.clock.now
-        midnight = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0)
-        sums = [DaySum(SEATS, midnight, Decimal(1), Decimal(1), UUID(event["id"]))]
-        await service.count(connection, billing.context.catalog, CUSTOMER, sums, now)
+    billing.clock.advance(seconds=1)
+    await report(billing, key, "1", meter=SEATS)
     billing.clock.advance(seconds=1)
     assert (await reserve(billing, key, SEATS)).json()["used"] == "2"
 
@@ -188,14 +196,7 @@ async def test_events_of_before_the_quota_rows_are_counted(billing: Billing) -> 
     """Whoever comes first in a period, ledger or check: the sum is the ledger's."""
     await billing.customer(CUSTOMER, FREE)
     key = await emitter(billing)
-    events = [
-        {"id": event_id(billing.clock() * 1000), "meter": CALLS, "quantity": "7"} for _ in range(3)
-    ]
-    await billing.http.post(
-        "/api/usage/report",
-        json={"customerId": CUSTOMER, "events": events},
-        headers=bearer(key),
-    )
+    await report(billing, key, "7", "7", "7")
     assert (await reserve(billing, key)).json()["used"] == "22"
 
 
@@ -423,3 +424,19 @@ async def test_cost_alerts_tell_once_a_period(billing: Billing) -> None:
     for bad in ("0", "-1", "1.234", "NaN", "x"):
         refused = await billing.http.post(path, json={"amount": bad}, headers=own)
         assert refused.status_code == 422
+
+
+async def test_sealed_batches_count_and_tell_in_the_ledgers_transaction(billing: Billing) -> None:
+    await billing.customer(CUSTOMER, {"quantities": {"vision.base_seat": 1}})
+    site = await billing.site()
+    meter = "vision.api_calls"
+    first = site.event(quantity="39999")
+    await site.report([first], billing.keys)
+    assert (counted(billing, meter), percents(billing, meter)) == (39_999, [])
+    # The same event again in another batch counts nothing.
+    await site.report([first, site.event(quantity="1")], billing.keys)
+    assert (counted(billing, meter), percents(billing, meter)) == (40_000, [80])
+    await site.report([site.event(quantity="5000") for _ in range(4)], billing.keys)
+    assert (counted(billing, meter), percents(billing, meter)) == (60_000, [80, 100, 120])
+    assert len(told(billing)) == 3
+    assert counted(billing, meter) == ledger_sum(billing, meter)

@@ -22,11 +22,12 @@ from brinkbyte.billing.context import Context
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.quotas import repository, service
 from brinkbyte.billing.quotas.cache import Snapshot
-from brinkbyte.billing.quotas.limits import ZERO, Limit, Quota, Verdict, verdict
-from brinkbyte.billing.quotas.repository import DaySum
+from brinkbyte.billing.quotas.limits import ZERO, Limit, Quota, Verdict, plain, verdict
 from brinkbyte.billing.subscriptions.standing import no_subscription, standing_of
 from brinkbyte.billing.usage import repository as ledger
-from brinkbyte.billing.usage.events import LedgerEvent, judge
+from brinkbyte.billing.usage import service as usage
+from brinkbyte.billing.usage.events import Judged, arrived, judge
+from brinkbyte.billing.usage.repository import Origin
 from brinkbyte.kit.errors import TemporaryError
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.problem import ProblemError
@@ -212,11 +213,14 @@ async def _reserve_in(
     refused = _judge(found, use.quantity, now)
     if not refused.allowed:
         return found, refused
-    event = _event(context, found.quota, use)
-    await write_event(connection, context, tenant_id, event, use.emitter)
+    judged = _event(context, found.quota, use)
+    # Counts the quota, too.
+    await usage.write_events(
+        connection, context, tenant_id, judged, Origin(use.emitter), now=moment
+    )
     counted = await load(connection, context, tenant_id, use.meter)
-    said = verdict(counted.quota, use.quantity, moment, counted=True, event_id=str(event.id))
-    return counted, said
+    event_id = judged.good[0].event.id
+    return counted, verdict(counted.quota, use.quantity, moment, counted=True, event_id=event_id)
 
 
 def _same(had: Row, use: Use, *, gauge: bool) -> None:
@@ -229,33 +233,33 @@ def _same(had: Row, use: Use, *, gauge: bool) -> None:
         )
 
 
-def _event(context: Context, quota: Quota, use: Use) -> LedgerEvent:
-    """Build the ledger's event and judge it as any other that comes in."""
+def _event(context: Context, quota: Quota, use: Use) -> Judged:
+    """Build the ledger's event, and judge it as any other that comes in."""
     quantity = use.quantity + quota.used if quota.limit.gauge else use.quantity
     said = {
         "id": str(use.event_id or _new_id(context)),
         "meter": use.meter,
-        "quantity": _canonical(quantity),
+        "quantity": plain(quantity),
         **({"attributes": dict(use.attributes)} if use.attributes else {}),
     }
     raw = json.dumps(said, ensure_ascii=False).encode()
     families = frozenset({context.catalog.meters[use.meter].family})
-    good, bad = judge([raw], context.catalog, families, int(context.clock() * 1000))
-    if not good:
+    judged = judge(arrived([raw]), context.catalog, families, int(context.clock() * 1000))
+    if not judged.good:
+        reason = judged.bad[0].reason
         raise ProblemError(
             422,
-            f"the ledger does not take this event: {bad[0].reason}; correct it and send again",
-            reason=bad[0].reason,
+            f"the ledger does not take this event: {reason}; correct it and send again",
+            reason=reason,
         )
-    (event,) = good
-    if not quota.period_start <= event.occurred_at < quota.period_end:
+    if not quota.period_start <= judged.good[0].occurred_at < quota.period_end:
         raise ProblemError(
             422,
             "the id's time is outside the billing period, whose quota it would pass by; make a new "
             "id",
             reason="OutsidePeriod",
         )
-    return event
+    return judged
 
 
 def _new_id(context: Context) -> UUID:
@@ -263,33 +267,3 @@ def _new_id(context: Context) -> UUID:
     tail = uuid7().int
     high, low = (tail >> 64) & 0xFFF, tail & ((1 << 62) - 1)
     return from_parts(int(context.clock() * 1000), high << 62 | low)
-
-
-def _canonical(quantity: Decimal) -> str:
-    text = format(quantity, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-async def write_event(
-    connection: Connection, context: Context, tenant_id: str, event: LedgerEvent, emitter: str
-) -> bool:
-    """Write one event into ledger, sums and quotas; False if the ledger has it already.
-
-    The caller holds the customer's ledger lock.
-    """
-    now = context.now()
-    await ledger.stage(connection, [event])
-    inserted = await ledger.insert_staged(
-        connection,
-        tenant_id,
-        instance_id=emitter,
-        epoch_id=None,
-        batch_no=None,
-        now=datetime.fromtimestamp(now, UTC),
-    )
-    if not inserted:
-        return False
-    midnight = event.occurred_at.replace(hour=0, minute=0, second=0, microsecond=0)
-    summed = DaySum(event.meter, midnight, event.quantity, event.quantity, event.id)
-    await service.count(connection, context.catalog, tenant_id, [summed], now)
-    return True

@@ -178,7 +178,7 @@ async def add_alert(
     """Write that a percentage was reached; False if it had been in this period."""
     cursor = await connection.execute(
         "INSERT INTO usage_alerts (tenant_id, meter, period_start, percent, used, included, at) "
-        "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING",
+        "VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING percent",
         [
             tenant_id,
             row["meter"],
@@ -189,7 +189,8 @@ async def add_alert(
             now,
         ],
     )
-    return cursor.rowcount == 1
+    # A pipelined connection knows no rowcount before an answer is read.
+    return await cursor.fetchone() is not None
 
 
 async def has_period(

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Final
+from uuid import UUID
 
 from brinkbyte.billing.db import Connection
 from brinkbyte.billing.quotas import alerts, repository
@@ -20,9 +22,12 @@ from brinkbyte.billing.quotas.repository import DaySum
 from brinkbyte.billing.subscriptions import repository as subscriptions
 from brinkbyte.billing.subscriptions.standing import Standing, entitlements_of, standing_of
 from brinkbyte.billing.usage import repository as ledger
+from brinkbyte.billing.usage.columns import number
+from brinkbyte.billing.usage.events import LedgerEvent
 from brinkbyte.catalog import Catalog, CostLine, month_cost
 
 ZERO = Decimal(0)
+_DAY_MILLISECONDS: Final = 86_400_000
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,43 @@ async def renew_current(
     standing = standing_of(await subscriptions.live(connection, tenant_id))
     await renew(connection, catalog, tenant_id, standing, now)
     return standing
+
+
+def day_sums(events: Iterable[LedgerEvent]) -> list[DaySum]:
+    """Return what events add up to, by meter and UTC day; the newest is of the greatest id."""
+    sums: dict[tuple[str, int], list[int]] = {}
+    newest: dict[tuple[str, int], str] = {}
+    for item in events:
+        event = item.event
+        place = (event.meter, item.millisecond // _DAY_MILLISECONDS)
+        held = sums.get(place)
+        if held is None:
+            sums[place], newest[place] = [item.nanos, item.nanos], event.id
+            continue
+        held[0] += item.nanos
+        if event.id > newest[place]:
+            newest[place], held[1] = event.id, item.nanos
+    return [
+        DaySum(
+            meter,
+            datetime.fromtimestamp(day * _DAY_MILLISECONDS // 1000, UTC),
+            Decimal(number(total)),
+            Decimal(number(last)),
+            UUID(newest[meter, day]),
+        )
+        for (meter, day), (total, last) in sorted(sums.items())
+    ]
+
+
+async def count_events(
+    connection: Connection,
+    catalog: Catalog,
+    tenant_id: str,
+    events: Iterable[LedgerEvent],
+    now: datetime,
+) -> None:
+    """Call :func:`count` with events that were new in the ledger."""
+    await count(connection, catalog, tenant_id, day_sums(events), int(now.timestamp()))
 
 
 async def count(
