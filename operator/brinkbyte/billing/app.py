@@ -27,6 +27,7 @@ from brinkbyte.billing.http import BODY_SCHEMAS
 from brinkbyte.billing.instances import endpoints as instances
 from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing, release_roots
+from brinkbyte.billing.notifications import endpoints as notifications
 from brinkbyte.billing.quotas import endpoints as quotas
 from brinkbyte.billing.quotas import gateway
 from brinkbyte.billing.quotas.cache import QuotaCache
@@ -85,6 +86,7 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                 threads=threads,
                 administration=None if across is None else Database(across),
                 quota_cache=quota_cache,
+                webhook_allow_private=settings.webhook_allow_private,
                 gateway=GatewayNames(
                     settings.gateway_meter,
                     settings.gateway_meter_header,
@@ -105,7 +107,7 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     for module in (customers, subscriptions, instances, licenses, usage, administration):
         app.include_router(module.router)
     app.include_router(licenses.well_known)
-    for module in (quotas, gateway):
+    for module in (quotas, gateway, notifications):
         app.include_router(module.router)
     _complete_openapi(app)
     return app

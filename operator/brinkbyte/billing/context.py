@@ -66,6 +66,7 @@ class Context:
     administration: Database | None = None
     quota_cache: QuotaCache = field(default_factory=lambda: QuotaCache(None))
     gateway: GatewayNames = GatewayNames()
+    webhook_allow_private: bool = False
 
     def now(self) -> int:
         """Return Unix seconds."""

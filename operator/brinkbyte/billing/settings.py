@@ -64,6 +64,7 @@ class ServerSettings(SecretSettings):
         gateway_meter_header: header in which a gateway names the meter.
         gateway_quantity_header: header in which it says how much; 1 without it.
         gateway_customer_header: header in which an emitter of the vendor's names the customer.
+        webhook_allow_private: customers' webhooks may be loopback, private or plain HTTP.
         tls_cert: PEM certificate chain; HTTPS when set.
         tls_key: PEM private key of the certificate.
         log_level: debug, info, warning or error.
@@ -82,6 +83,7 @@ class ServerSettings(SecretSettings):
     gateway_meter_header: HeaderName = "X-BrinkByte-Meter"
     gateway_quantity_header: HeaderName = "X-BrinkByte-Quantity"
     gateway_customer_header: HeaderName = "X-BrinkByte-Customer"
+    webhook_allow_private: bool = False
     listen_host: str = "127.0.0.1"
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     tls_cert: Path | None = None
