@@ -90,7 +90,7 @@ async def resolve(host: str, port: int, *, allow_private: bool) -> str:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise UnresolvedError(f"{host} does not resolve: {error}") from None
-    addresses = [ipaddress.ip_address(item[4][0].partition("%")[0]) for item in found]
+    addresses = [ipaddress.ip_address(str(item[4][0]).partition("%")[0]) for item in found]
     if not addresses:
         raise UnresolvedError(f"{host} does not resolve")
     _refuse_inside(addresses, allow_private=allow_private)

@@ -20,7 +20,8 @@ async def targets(connection: Connection, tenant_id: str) -> list[Row]:
     cursor = await connection.execute(
         f"SELECT {_TARGET}, (SELECT count(*) FROM notification_deliveries d "  # noqa: S608 - constant
         "WHERE d.tenant_id = t.tenant_id AND d.target_id = t.id AND d.state = 'pending') "
-        "AS waiting FROM notification_targets t WHERE tenant_id = %s AND NOT direct ORDER BY created_at, id",
+        "AS waiting FROM notification_targets t WHERE tenant_id = %s AND NOT direct "
+        "ORDER BY created_at, id",
         [tenant_id],
     )
     return await cursor.fetchall()
