@@ -13,6 +13,7 @@ from rich.table import Table
 from bench import crowd, measure
 from bench.guards import guards
 from bench.importing import importing
+from bench.quotas import TENANTS, quotas
 from bench.result import Result, result
 from bench.validation import FEW, MANY, RATE, p99, validation
 from stack.cluster import Cluster
@@ -24,7 +25,7 @@ CLUSTER: Final = "brinkbyte-bench"
 
 def run() -> list[Result]:
     """Measure beside the cluster, then bring a new one up, measure on it, remove it."""
-    found = [*_guards(), *_validation(), *_importing()]
+    found = [*_guards(), *_validation(), *_importing(), *_quotas()]
     cluster = Cluster.create(CLUSTER, BUILD / "bench" / "kubeconfig")
     try:
         cluster.load_images()
@@ -87,6 +88,29 @@ def _importing() -> list[Result]:
             # A million rows in 200 s; at most ten times as long as the least that it could take.
             target=">= 5000 rows/s, ratio >= 0.1",
             ok=imported.ours >= max(5000, imported.copy / 10),
+        ),
+    ]  # fmt: skip
+
+
+def _quotas() -> list[Result]:
+    with step(f"quotas of {TENANTS} customers"):
+        measured = quotas()
+    bare = "bare SELECT by primary key, same server"
+    return [
+        result(
+            f"Quota check, {TENANTS} customers, with Redis, p99", measured.cached, "ms",
+            beside=bare, beside_value=measured.select,
+            target="<= 2 ms", ok=measured.cached <= 2,
+        ),
+        result(
+            f"Quota check, {TENANTS} customers, without Redis, p99", measured.uncached, "ms",
+            beside=bare, beside_value=measured.select,
+            target="<= 5 ms", ok=measured.uncached <= 5,
+        ),
+        result(
+            "Quota reserved and in the ledger, durable, p99", measured.reserve, "ms",
+            beside=bare, beside_value=measured.select,
+            target="<= 20 ms", ok=measured.reserve <= 20,
         ),
     ]  # fmt: skip
 

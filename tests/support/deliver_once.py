@@ -1,6 +1,6 @@
 """A worker's run of telling people, as a process that a failpoint may kill.
 
-``python -m support.deliver_once <DSN of the worker> <Unix seconds>``; settings from the environment.
+``python -m support.deliver_once <DSN of the worker> <Unix seconds>``; settings are variables.
 """
 
 from __future__ import annotations

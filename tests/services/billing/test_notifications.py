@@ -379,14 +379,14 @@ async def test_killed_at_any_point_it_is_told_and_once_for_the_reader(
     billing: Billing, point: str
 ) -> None:
     await billing.customer(CUSTOMER)
-    receiver = Receiver()
+    receiver, tests = Receiver(), Path(__file__).parents[2]
 
     async def process(failpoint: str | None) -> int:
         environment = {"BRINKBYTE_PEPPER": PEPPER, "BRINKBYTE_WEBHOOK_ALLOW_PRIVATE": "true"}
         if failpoint:
             environment["BRINKBYTE_FAILPOINT"] = failpoint
         environment = source_environment(environment)
-        environment["PYTHONPATH"] += f":{Path(__file__).resolve().parents[2]}"
+        environment["PYTHONPATH"] += f":{tests}"
         command = [sys.executable, "-m", "support.deliver_once", billing.dsn(WORKER)]
         done = await asyncio.to_thread(
             subprocess.run,
