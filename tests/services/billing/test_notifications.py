@@ -172,7 +172,7 @@ async def test_a_limit_that_is_reached_is_mailed_once(
     assert await run(billing, **mail) == 0
     (message,) = box.messages
     assert message["To"] == "ops@example.com"
-    assert message["Subject"] == "80 % of your API calls are used"
+    assert message["Subject"] == "API calls: 80 % used"
     plain = message.get_body(("plain",))
     page = message.get_body(("html",))
     assert plain is not None
@@ -370,7 +370,7 @@ async def test_text_messages_go_over_http(billing: Billing) -> None:
     assert second[0]["authorization"] == "Bearer t0ken"
     said = json.loads(second[1])
     assert (said["to"], said["from"]) == ("+61412345678", "BrinkByte")
-    assert said["text"].startswith("80 % of your API calls are used.")
+    assert said["text"].startswith("API calls: 80 % used. ")
     assert len(said["text"]) <= 300
 
 

@@ -86,6 +86,12 @@ def _day(value: object) -> str:
     return f"{moment.day} {moment:%B %Y}"
 
 
+def _on(value: object) -> str:
+    """Return "on" and the day, or "soon"."""
+    day = _day(value)
+    return day if day == "soon" else f"on {day}"
+
+
 def _number(value: object) -> str:
     text = _line(value)
     whole, dot, part = text.partition(".")
@@ -100,54 +106,59 @@ def _about(facts: Facts) -> str:
     )
 
 
+_BEYOND: Final = {
+    "overage": "What is beyond is charged, and nothing is refused.",
+    "soft": (
+        "Use goes on for now. It is refused beyond 120 %, or after seven days beyond what is "
+        "included."
+    ),
+    "hard": "More is refused from now on.",
+}
+
+
+def _limit(facts: Facts, subject: str, next_line: str) -> Text:
+    title = _line(facts.get("title", "A quota"))
+    lines = (_about(facts), next_line)
+    return Text(f"{title}: {subject}", lines, "See usage and plans", UPGRADE_URL)
+
+
 def _approaching(facts: Facts) -> Text:
-    return Text(
-        f"{_line(facts.get('percent', 80))} % of your {_line(facts.get('title', 'quota'))} are "
-        "used",
-        (
-            _about(facts),
-            "Nothing is limited yet. If you expect to need more this month, choose a higher plan "
-            "now; it counts at once, for the whole period.",
-        ),
-        "See usage and plans",
-        UPGRADE_URL,
+    return _limit(
+        facts,
+        f"{_line(facts.get('percent', 80))} % used",
+        "Nothing is limited yet. If you expect to need more this month, choose a higher plan now; "
+        "it counts at once, for the whole period.",
     )
 
 
 def _reached(facts: Facts) -> Text:
-    return Text(
-        f"Your {_line(facts.get('title', 'quota'))} for this month are used up",
-        (
-            _about(facts),
-            "What happens next depends on your plan: more use is charged, works for a while yet, "
-            "or is refused. The billing page says which. A higher plan counts at once.",
-        ),
-        "Choose a plan",
-        UPGRADE_URL,
+    beyond = _BEYOND.get(str(facts.get("ending")), "More may be charged or refused.")
+    return _limit(
+        facts,
+        "all that is included is used",
+        f"{beyond} To have more included, choose a higher plan; it counts at once.",
     )
 
 
 def _exceeded(facts: Facts) -> Text:
-    return Text(
-        f"{_line(facts.get('percent', 120))} % of your {_line(facts.get('title', 'quota'))} are "
-        "used",
-        (
-            _about(facts),
-            "Without overage in your plan, further use is refused until the period ends. Choose a "
-            "higher plan to go on; it counts at once.",
-        ),
-        "Choose a plan",
-        UPGRADE_URL,
+    ending = str(facts.get("ending"))
+    beyond = "More is refused until the period ends."
+    if ending == "overage":
+        beyond = _BEYOND[ending]
+    return _limit(
+        facts,
+        f"{_line(facts.get('percent', 120))} % used",
+        f"{beyond} To have more included, choose a higher plan; it counts at once.",
     )
 
 
 def _trial_expiring(facts: Facts) -> Text:
     days = facts.get("daysRemaining")
-    left = f"in {_line(days)} days" if days not in (None, 1) else "tomorrow"
+    left = "soon" if days is None else "within a day" if days == 1 else f"in {_line(days)} days"
     return Text(
         f"Your trial ends {left}",
         (
-            f"Your trial of BrinkByte Vision ends on {_day(facts.get('endsAt'))}.",
+            f"Your trial of BrinkByte Vision ends {_on(facts.get('endsAt'))}.",
             "After that three devices go on with the base models, and no data is lost. Choose a "
             "plan to keep everything running as it is.",
         ),
@@ -160,7 +171,7 @@ def _trial_ended(facts: Facts) -> Text:
     return Text(
         "Your trial has ended",
         (
-            f"Your trial of BrinkByte Vision ended on {_day(facts.get('endsAt'))}.",
+            f"Your trial of BrinkByte Vision ended {_on(facts.get('endsAt'))}.",
             "Three devices go on with the base models, and your data is kept. Choose a plan to "
             "have the rest back within two minutes.",
         ),
@@ -172,7 +183,7 @@ def _trial_ended(facts: Facts) -> Text:
 def _payment_failed(facts: Facts) -> Text:
     number = facts.get("number")
     which = f"Invoice {_line(number)}" if number else "Your invoice"
-    due = f" was due on {_day(facts['dueAt'])} and" if facts.get("dueAt") else ""
+    due = f" was due {_on(facts['dueAt'])} and" if facts.get("dueAt") else ""
     return Text(
         f"{which} could not be paid",
         (
@@ -187,9 +198,9 @@ def _payment_failed(facts: Facts) -> Text:
 
 def _license_expiring(facts: Facts) -> Text:
     return Text(
-        f"Your license ends on {_day(facts.get('endsAt'))}",
+        f"Your license ends {_on(facts.get('endsAt'))}",
         (
-            f"The license of your cameras and devices ends on {_day(facts.get('endsAt'))}.",
+            f"The license of your cameras and devices ends {_on(facts.get('endsAt'))}.",
             "Settle what is open, or renew the subscription; connected sites get the new license "
             "by themselves. A site without a connection needs a new bundle.",
         ),
@@ -206,7 +217,7 @@ def _cost(facts: Facts) -> Text:
         f"This period {what} more than {amount} {currency}",
         (
             f"So far: {_number(facts.get('soFar', '?'))} {currency}. Expected at the end of the "
-            f"period on {_day(facts.get('periodEnd'))}: {_number(facts.get('projected', '?'))} "
+            f"period {_on(facts.get('periodEnd'))}: {_number(facts.get('projected', '?'))} "
             f"{currency}. Both before tax.",
             "You asked to hear of this amount. See which lines it comes from on the billing page.",
         ),
@@ -221,7 +232,7 @@ def _invoice(facts: Facts) -> Text:
     total = ""
     if facts.get("total") is not None:
         total = f" over {_number(facts['total'])} {_line(facts.get('currency', ''))}"
-    due = f" It is due on {_day(facts['dueAt'])}." if facts.get("dueAt") else ""
+    due = f" It is due {_on(facts['dueAt'])}." if facts.get("dueAt") else ""
     return Text(
         f"{which} is ready",
         (

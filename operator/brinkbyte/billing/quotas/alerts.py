@@ -56,6 +56,7 @@ async def raise_crossed(
                     "title": meter.title,
                     "unit": meter.unit,
                     "percent": percent,
+                    "ending": row["ending"],
                     "used": plain(used),
                     "included": plain(included),
                     "usedPercent": (

@@ -65,7 +65,7 @@ class Counted:
 
     Attributes:
         crossed: quotas of the running period that have reached a percentage nobody was told of:
-            ``meter period_start period_end included used alerted reached``.
+            ``meter period_start period_end included ending used alerted reached``.
         current: whether the customer has quotas of the running period; without them they are to be
             made (and take what was counted from the ledger's sums).
     """
@@ -104,7 +104,7 @@ WITH sums AS (
         updated_at = %(now)s
     FROM levels l
     WHERE q.tenant_id = %(tenant)s AND q.meter = l.meter AND q.period_start = l.period_start
-    RETURNING q.meter, q.period_start, q.period_end, q.included, q.used, l.alerted,
+    RETURNING q.meter, q.period_start, q.period_end, q.included, q.ending, q.used, l.alerted,
         q.alerted AS reached
 )
 SELECT c.*, EXISTS (SELECT 1 FROM usage_quotas q WHERE q.tenant_id = %(tenant)s
@@ -165,7 +165,8 @@ async def crossed(
         UPDATE usage_quotas q SET alerted = r.reached FROM reached r
         WHERE q.tenant_id = %(tenant)s AND q.meter = r.meter AND q.period_start = r.period_start
             AND r.reached > q.alerted
-        RETURNING q.meter, q.period_start, q.period_end, q.included, q.used, r.alerted, r.reached
+        RETURNING q.meter, q.period_start, q.period_end, q.included, q.ending, q.used, r.alerted,
+            r.reached
         """,
         {"tenant": tenant_id, "now": now, "percents": list(percents)},
     )
