@@ -46,6 +46,7 @@ LONGEST_WAIT: Final = 6 * 3600.0
 GIVE_UP: Final = timedelta(days=3)
 AT_ONCE: Final = 8
 _CLAIM: Final = timedelta(minutes=3)
+_LONGEST_TRY: Final = 120.0
 _BATCH: Final = 200
 _JITTER: Final = 0.2
 _UNREADY_WAIT: Final = timedelta(minutes=10)
@@ -151,35 +152,37 @@ async def _one(
 
 
 async def _send(senders: Senders, row: Row, now: int) -> Outcome:
-    if row["disabled_at"] is not None:
-        return Outcome(f"the target was disabled: {row['disabled_reason']}", again=False)
-    payload: Mapping[str, Any] = row["payload"]
-    expires = payload.get("expiresAt") if Kind(row["kind"]) in DIRECT else None
-    if isinstance(expires, int) and now >= expires:
-        return Outcome("its link has ended", again=False)
-    message = _message(senders, row)
-    if message is None:
-        return Outcome("links and signatures need the pepper (BRINKBYTE_PEPPER)", unready=True)
     try:
-        if row["channel"] == "email":
-            return await senders.email.send(message, now)
-        if row["channel"] == "sms":
-            return await senders.sms.send(message)
-        if senders.secrets is None:
-            return Outcome("links and signatures need the pepper (BRINKBYTE_PEPPER)", unready=True)
-        moment = datetime.fromtimestamp(now, UTC)
-        signed_with = secrets_of(
-            senders.secrets,
-            row["tenant_id"],
-            row["target_id"],
-            row["secret_version"],
-            previous_until=row["previous_until"],
-            now=moment,
-        )
-        return await senders.webhook.send(message, signed_with, now)
+        # A try ends before its claim does.
+        async with asyncio.timeout(_LONGEST_TRY):
+            return await _try(senders, row, now)
     except Exception as error:  # noqa: BLE001 - one message that cannot be sent stops no other
         _log.error("a notification could not be sent", kind=row["kind"], error=type(error).__name__)
         return Outcome(f"could not be sent: {type(error).__name__}")
+
+
+async def _try(senders: Senders, row: Row, now: int) -> Outcome:
+    if row["disabled_at"] is not None:
+        return Outcome(f"the target was disabled: {row['disabled_reason']}", again=False)
+    expires = row["payload"].get("expiresAt") if Kind(row["kind"]) in DIRECT else None
+    if isinstance(expires, int) and now >= expires:
+        return Outcome("its link has ended", again=False)
+    message = _message(senders, row)
+    if row["channel"] == "email" and message is not None:
+        return await senders.email.send(message, now)
+    if row["channel"] == "sms" and message is not None:
+        return await senders.sms.send(message)
+    if senders.secrets is None or message is None:
+        return Outcome("links and signatures need the pepper (BRINKBYTE_PEPPER)", unready=True)
+    signed_with = secrets_of(
+        senders.secrets,
+        row["tenant_id"],
+        row["target_id"],
+        row["secret_version"],
+        previous_until=row["previous_until"],
+        now=datetime.fromtimestamp(now, UTC),
+    )
+    return await senders.webhook.send(message, signed_with, now)
 
 
 def _message(senders: Senders, row: Row) -> Message | None:

@@ -19,7 +19,7 @@ from brinkbyte.billing.auth import (
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.customers import service as customers
 from brinkbyte.billing.http import described_body, json_body
-from brinkbyte.billing.quotas import costs, enforcement, repository, service
+from brinkbyte.billing.quotas import costs, enforcement, repository
 from brinkbyte.billing.quotas.answers import refused
 from brinkbyte.billing.quotas.limits import PERCENT
 from brinkbyte.billing.quotas.schemas import (
@@ -52,8 +52,10 @@ async def show(context: Context, tenant_id: str) -> Quotas:
     now = context.now()
     moment = datetime.fromtimestamp(now, UTC)
     async with context.database.tenant(tenant_id) as connection:
-        standing = await service.renew_current(connection, context.catalog, tenant_id, now)
-        start, end = standing.period(now)
+        # Any meter will do: all of them are made and brought in line together.
+        any_meter = next(iter(context.catalog.meters))
+        found = await enforcement.load(connection, context, tenant_id, any_meter)
+        start, end = found.quota.period_start, found.quota.period_end
         rows = await repository.quotas(connection, tenant_id, moment)
         alerts: dict[str, list[QuotaAlert]] = {}
         for row in await repository.alerts(connection, tenant_id, start):

@@ -115,8 +115,9 @@ async def renew(
 ) -> None:
     """Bring the quotas of the running period in line with what is bought; safe to repeat.
 
-    Call it in the transaction that changes a subscription, after the change. A new period's quotas
-    take what the ledger has of it; those that are there keep what was counted.
+    Call it in the transaction that changes a subscription, after the change. It takes the
+    customer's ledger lock. A new period's quotas take what the ledger has of it; those that are
+    there keep what was counted.
 
     Args:
         connection: a transaction of the customer's.
@@ -128,9 +129,10 @@ async def renew(
     moment = datetime.fromtimestamp(now, UTC)
     start, end = standing.period(now)
     limits = limits_of(catalog, entitlements_of(catalog, standing))
+    # Whoever writes events holds this lock too: none comes between the sums and the rows, and
+    # nobody changes the same rows in another order.
+    await ledger.lock_chain(connection, tenant_id)
     if not await repository.has_period(connection, tenant_id, start, end, limits):
-        # Whoever writes events holds this lock too: none comes between the sums and the rows.
-        await ledger.lock_chain(connection, tenant_id)
         await repository.open_period(
             connection,
             tenant_id,
