@@ -106,7 +106,11 @@ async def deliver(
     chosen = settings or NotificationSettings.load()
     pepper = chosen.pepper
     delivered = 0
-    async with httpx.AsyncClient(timeout=chosen.notification_timeout, trust_env=False) as client:
+    # No connection is used twice: two names at one address are two certificates.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    async with httpx.AsyncClient(
+        timeout=chosen.notification_timeout, trust_env=False, limits=limits
+    ) as client:
         senders = Senders(
             EmailSender(chosen),
             WebhookSender(client, chosen),
