@@ -25,6 +25,9 @@ from brinkbyte.billing.notifications.schemas import (
 Server = Annotated[Context, Depends(get_context)]
 CustomerId = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.:@-]*$")]
 
+_create = json_body(TargetCreate)
+_change = json_body(TargetChange)
+
 
 @dataclass(frozen=True)
 class Whose:
@@ -35,7 +38,9 @@ class Whose:
 
 
 def _tenant(scope: Scope) -> Callable[[TenantCaller], Awaitable[Whose]]:
-    async def whose(caller: Annotated[TenantCaller, Depends(tenant_caller(scope))]) -> Whose:
+    admitted = tenant_caller(scope)
+
+    async def whose(caller: TenantCaller = Depends(admitted)) -> Whose:
         return Whose(caller.tenant_id, caller.actor)
 
     return whose
@@ -55,20 +60,21 @@ def _routes(
     writer: Callable[..., Awaitable[Whose]],
 ) -> None:
     """Add the routes below a path, for one sort of callers."""
+    # Dependencies as defaults: an annotation cannot name what is local here.
     targets = f"{base}/targets"
 
     @router.get(base)
     async def notifications(
         context: Server,
-        whose: Annotated[Whose, Depends(reader)],
         before: Annotated[UUID | None, Query()] = None,
+        whose: Whose = Depends(reader),
     ) -> Notifications:
         """Return what was told, the newest first, and what became of each telling."""
         async with context.database.tenant(whose.tenant_id) as connection:
             return await service.history(connection, whose.tenant_id, before=before)
 
     @router.get(targets)
-    async def listed(context: Server, whose: Annotated[Whose, Depends(reader)]) -> Targets:
+    async def listed(context: Server, whose: Whose = Depends(reader)) -> Targets:
         """Return whom to tell of what."""
         async with context.database.tenant(whose.tenant_id) as connection:
             return await service.show(connection, whose.tenant_id)
@@ -76,8 +82,8 @@ def _routes(
     @router.post(targets, openapi_extra=described_body(TargetCreate))
     async def create(
         context: Server,
-        whose: Annotated[Whose, Depends(writer)],
-        request: Annotated[TargetCreate, Depends(json_body(TargetCreate))],
+        whose: Whose = Depends(writer),
+        request: TargetCreate = Depends(_create),
     ) -> Target:
         """Add an address to tell; a webhook's secret is in this answer alone."""
         async with context.database.tenant(whose.tenant_id) as connection:
@@ -94,9 +100,9 @@ def _routes(
     @router.put(f"{targets}/{{target}}", openapi_extra=described_body(TargetChange))
     async def change(
         context: Server,
-        whose: Annotated[Whose, Depends(writer)],
         target: UUID,
-        request: Annotated[TargetChange, Depends(json_body(TargetChange))],
+        whose: Whose = Depends(writer),
+        request: TargetChange = Depends(_change),
     ) -> Target:
         """Change what an address is told of."""
         async with context.database.tenant(whose.tenant_id) as connection:
@@ -110,9 +116,7 @@ def _routes(
             )
 
     @router.post(f"{targets}/{{target}}/enable")
-    async def enable(
-        context: Server, whose: Annotated[Whose, Depends(writer)], target: UUID
-    ) -> Target:
+    async def enable(context: Server, target: UUID, whose: Whose = Depends(writer)) -> Target:
         """Let an address be told again that was disabled."""
         async with context.database.tenant(whose.tenant_id) as connection:
             return await service.enable(
@@ -120,9 +124,7 @@ def _routes(
             )
 
     @router.post(f"{targets}/{{target}}/roll-secret")
-    async def roll(
-        context: Server, whose: Annotated[Whose, Depends(writer)], target: UUID
-    ) -> Target:
+    async def roll(context: Server, target: UUID, whose: Whose = Depends(writer)) -> Target:
         """Give a webhook its next secret; the one before signs too for a day."""
         async with context.database.tenant(whose.tenant_id) as connection:
             return await service.roll(
@@ -135,9 +137,7 @@ def _routes(
             )
 
     @router.delete(f"{targets}/{{target}}", status_code=204)
-    async def remove(
-        context: Server, whose: Annotated[Whose, Depends(writer)], target: UUID
-    ) -> None:
+    async def remove(context: Server, target: UUID, whose: Whose = Depends(writer)) -> None:
         """Delete an address."""
         async with context.database.tenant(whose.tenant_id) as connection:
             await service.remove(
