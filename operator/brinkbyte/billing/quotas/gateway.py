@@ -154,7 +154,9 @@ async def authorize_path(
 
 
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
-router.add_api_route("/authorize", authorize, methods=["GET", "POST"], response_class=Response)
+# One by one: each operation of the API's description has an id of its own.
+router.add_api_route("/authorize", authorize, methods=["GET"], response_class=Response)
+router.add_api_route("/authorize", authorize, methods=["POST"], response_class=Response)
 # Envoy puts the client's own path behind its prefix and keeps the client's method.
 router.add_api_route(
     "/authorize/{path:path}", authorize_path, methods=_METHODS, include_in_schema=False
