@@ -26,6 +26,7 @@ from brinkbyte.billing.subscriptions import service as subscription_service
 from brinkbyte.billing.subscriptions.schemas import Subscription, SubscriptionSet
 from brinkbyte.billing.subscriptions.standing import standing_of
 from brinkbyte.billing.usage import repository as ledger
+from brinkbyte.billing.usage.quarantine_rows import quarantined as quarantined_of
 from brinkbyte.catalog import Catalog, CostLine, load_catalog
 from brinkbyte.kit.errors import PermanentError
 from brinkbyte.kit.pools import postgres_pool
@@ -299,7 +300,7 @@ class Admin:
             await self._require(connection, customer_id)
             events = await ledger.events(connection, customer_id)
             batches = await ledger.batches(connection, customer_id)
-            quarantined = await ledger.quarantined(connection, customer_id)
+            quarantined = await quarantined_of(connection, customer_id)
         return {
             "customerId": customer_id,
             "events": [

@@ -35,6 +35,7 @@ from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
 from brinkbyte.billing.usage import endpoints as usage
+from brinkbyte.billing.usage import queries as usage_queries
 from brinkbyte.billing.usage import repository as ledger
 from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger
@@ -107,6 +108,7 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     for module in (customers, subscriptions, instances, licenses, usage, administration):
         app.include_router(module.router)
     app.include_router(licenses.well_known)
+    app.include_router(usage_queries.router)
     for module in (quotas, gateway, notifications):
         app.include_router(module.router)
     _complete_openapi(app)

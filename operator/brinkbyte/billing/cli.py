@@ -16,6 +16,7 @@ from brinkbyte.billing.licenses import keys as key_files
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
 from brinkbyte.billing.terminal import fail, one_sentence_errors
+from brinkbyte.billing.usage.commands import add_commands as add_usage_commands
 from brinkbyte.kit.logging import configure_logging
 
 app = typer.Typer(no_args_is_help=True, help="The global billing API.", add_completion=False)
@@ -24,6 +25,7 @@ app.add_typer(keys_app, name="keys")
 app.add_typer(admin_app, name="admin")
 add_commands(admin_app, keys_app)
 admin_app.command("bundle")(bundle)
+add_usage_commands(admin_app)
 
 
 @app.command()

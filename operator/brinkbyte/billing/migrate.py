@@ -85,7 +85,30 @@ def migrate(dsn: str, passwords: Mapping[str, str] | None = None) -> list[str]:
         connection.execute(
             "SELECT ensure_usage_partitions(%s, %s)", [now - LEDGER_KEPT, now + LEDGER_AHEAD]
         )
+        drop_old_ledger(connection, now)
     return applied
+
+
+def drop_old_ledger(connection: Connection[TupleRow], now: datetime) -> list[str]:
+    """Drop the months of the ledger that are past their time and that nothing needs any more.
+
+    Args:
+        connection: of the owner, in autocommit.
+        now: the present.
+
+    Returns:
+        Names of the partitions that were dropped; none while others hold on to the ledger: the next
+        run does it then.
+    """
+    try:
+        with connection.transaction():
+            connection.execute("SET LOCAL lock_timeout = '3s'")
+            row = connection.execute(
+                "SELECT drop_usage_partitions(%s)", [now - LEDGER_KEPT]
+            ).fetchone()
+    except psycopg.errors.LockNotAvailable:
+        return []
+    return [] if row is None else list(row[0])
 
 
 def _apply(connection: Connection[TupleRow]) -> list[str]:

@@ -12,3 +12,6 @@ CREATE POLICY admin_release ON usage_quarantine FOR UPDATE TO brinkbyte_admin
 
 -- Rows of the newest buckets change with every batch: room for that beside them.
 ALTER TABLE usage_aggregates SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.05);
+
+-- Who uses most of a meter, across customers; not of columns that a batch changes.
+CREATE INDEX usage_aggregates_days ON usage_aggregates (meter, bucket) WHERE grain = 'day';

@@ -17,14 +17,13 @@ from brinkbyte.billing.quotas.schemas import CostAlert, CostAlerts, CostAlertSet
 from brinkbyte.billing.quotas.service import PeriodUsage
 from brinkbyte.billing.subscriptions import repository as subscriptions
 from brinkbyte.billing.subscriptions.standing import Standing, standing_of
+from brinkbyte.billing.usage.periods import projected
 from brinkbyte.catalog import Catalog
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.modes import UPGRADE_URL
 
 MAX_ALERTS: Final = 20
 _MINOR: Final = 100
-_NINTH: Final = Decimal("1e-9")
-_LEAST_SECONDS: Final = 86_400
 
 
 class CostContext(Protocol):
@@ -52,19 +51,12 @@ class Costs:
 
 
 def project(usage: PeriodUsage, catalog: Catalog, now: int) -> PeriodUsage:
-    """Return what will have been used at the end of the period if use goes on as it did.
-
-    A counter grows in proportion to the time (a first day counts as a whole one, so that an hour
-    of tests is not taken times 700); a gauge keeps its mean.
-    """
-    span = Decimal(int((usage.end - usage.start).total_seconds()))
-    gone = Decimal(max(_LEAST_SECONDS, now - int(usage.start.timestamp())))
-    factor = max(Decimal(1), span / min(span, gone))
+    """Return what will have been used at the end of the period if use goes on as it did."""
+    moment = datetime.fromtimestamp(now, UTC)
 
     def grown(name: str, value: Decimal) -> Decimal:
-        if catalog.meters[name].kind == "gauge":
-            return value
-        return (value * factor).quantize(_NINTH)
+        gauge = catalog.meters[name].kind == "gauge"
+        return projected(value, gauge=gauge, start=usage.start, end=usage.end, now=moment)
 
     return replace(
         usage,

@@ -14,6 +14,9 @@ from psycopg.rows import DictRow
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.usage.columns import event_columns, plain_array, total_columns
 from brinkbyte.billing.usage.events import LedgerEvent, RejectedEvent
+
+# Who closes a period reads it under the lock of this module.
+from brinkbyte.billing.usage.sums import period_vector as period_vector  # noqa: PLC0414
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.metering.batches import BatchHeader
 
@@ -343,16 +346,6 @@ async def events(connection: Connection, tenant_id: str) -> list[Row]:
         "SELECT id, occurred_at, meter, quantity, key, camera_id, hardware_id, attributes, "
         "content_hash, instance_id, epoch, batch_no, received_at "
         "FROM usage_events WHERE tenant_id = %s ORDER BY id",
-        [tenant_id],
-    )
-    return await cursor.fetchall()
-
-
-async def quarantined(connection: Connection, tenant_id: str) -> list[Row]:
-    """Return what is set aside of a customer."""
-    cursor = await connection.execute(
-        "SELECT id, instance_id, epoch, batch_no, position, event_id, reason, received_at, "
-        "released_at FROM usage_quarantine WHERE tenant_id = %s ORDER BY id",
         [tenant_id],
     )
     return await cursor.fetchall()
