@@ -6,12 +6,11 @@ import asyncio
 import email
 import email.policy
 import json
-import socket
 import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,7 +19,6 @@ from uuid import UUID
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP
 from pydantic import SecretStr
 
 from brinkbyte.billing.db import Database
@@ -70,25 +68,10 @@ class Mailbox:
         return "250 OK"
 
 
-class Server(Controller):
-    """Answers at once whether it starts."""
-
-    def factory(self) -> SMTP:
-        return SMTP(self.handler, **self.SMTP_kwargs)
-
-    def _trigger_server(self) -> None:
-        with ExitStack() as stack:
-            sock = stack.enter_context(socket.create_connection((self.hostname, self.port), 5))
-            if self.ssl_context is not None:
-                trusting = ssl._create_unverified_context()
-                sock = stack.enter_context(trusting.wrap_socket(sock))
-            sock.recv(1024)
-
-
 @pytest.fixture
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
     box, port = Mailbox(), free_port()
-    controller = Server(box, hostname="127.0.0.1", port=port)
+    controller = Controller(box, hostname="127.0.0.1", port=port)
     controller.start()
     yield box, port
     controller.stop()
@@ -206,7 +189,7 @@ async def test_mail_goes_encrypted_to_the_server_that_is_trusted(
         if security == "tls"
         else {"tls_context": context, "require_starttls": True}
     )
-    controller = Server(box, hostname="127.0.0.1", port=port, **encrypted)
+    controller = Controller(box, hostname="127.0.0.1", port=port, **encrypted)
     controller.start()
     try:
         await billing.customer(CUSTOMER)

@@ -204,12 +204,13 @@ class EmailSender:
             )
         except aiosmtplib.SMTPRecipientsRefused as error:
             return _refused_recipient(error)
-        except aiosmtplib.SMTPAuthenticationError as error:
-            return Outcome(f"the mail server refuses our login: {error.code}", unready=True)
-        except aiosmtplib.SMTPResponseException as error:
+        except aiosmtplib.SMTPDataError as error:
             return Outcome(
                 f"the mail server answers {error.code}", again=error.code < _PERMANENT_SMTP
             )
+        except aiosmtplib.SMTPResponseException as error:
+            # Greeting, login or sender: ours to put right.
+            return Outcome(f"the mail server refuses us: {error.code}", unready=True)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return Outcome(f"the mail server does not answer: {type(error).__name__}", unready=True)
         return DELIVERED
