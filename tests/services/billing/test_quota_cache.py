@@ -40,7 +40,8 @@ async def test_looks_are_answered_without_the_database(
     def gone(*_: object) -> None:
         raise AssertionError("asked the database")
 
-    monkeypatch.setattr(type(cached.database), "tenant", gone)
+    for way in ("tenant", "pipelined"):
+        monkeypatch.setattr(type(cached.database), way, gone)
     found = await enforcement.check(cached, CUSTOMER, CALLS, Decimal(1))
     assert (found.allowed, found.used) == (True, 700)
     # A refusal comes from it as well; what is allowed to count never does.

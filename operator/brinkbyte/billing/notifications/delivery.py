@@ -86,7 +86,7 @@ def backoff(attempts: int, *, jitter: float | None = None) -> float:
         jitter: from 0 to 1; None: at random.
     """
     drawn = random.random() if jitter is None else jitter  # noqa: S311 - spreads load
-    base = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(attempts - 1, 20))
+    base: float = min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** min(attempts - 1, 20))
     return base * (1 - _JITTER + 2 * _JITTER * drawn)
 
 

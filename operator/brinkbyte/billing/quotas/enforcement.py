@@ -135,7 +135,7 @@ async def check(
     cache = context.quota_cache
     found = await cache.get(tenant_id, meter, context.now()) if cached else None
     if found is None:
-        async with context.database.tenant(tenant_id) as connection:
+        async with context.database.pipelined(tenant_id) as connection:
             found = await load(connection, context, tenant_id, meter)
         await cache.put(tenant_id, meter, found, context.now())
     return _judge(found, quantity, context.now())
@@ -174,7 +174,7 @@ async def reserve(context: Context, tenant_id: str, use: Use) -> Verdict:
             # A refusal may be as old as the cache; what is allowed never is.
             return refused
     try:
-        async with context.database.tenant(tenant_id) as connection:
+        async with context.database.pipelined(tenant_id) as connection:
             await ledger.lock_chain(connection, tenant_id)
             found, answer = await _reserve_in(connection, context, tenant_id, use)
             failpoint("reserve.before_commit")

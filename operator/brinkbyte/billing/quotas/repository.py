@@ -143,6 +143,7 @@ async def count_ledger(
             "now": now,
             "percents": list(percents),
         },
+        prepare=True,
     )
     rows = await cursor.fetchall()
     crossed = tuple(row for row in rows if row["meter"] is not None)
@@ -336,7 +337,9 @@ async def state(
     limits are those of the subscription as it is.
     """
     cursor = await connection.execute(
-        _STATE, {"tenant": tenant_id, "meter": meter, "catalog": catalog, "now": now}
+        _STATE,
+        {"tenant": tenant_id, "meter": meter, "catalog": catalog, "now": now},
+        prepare=True,
     )
     row = await cursor.fetchone()
     return row or {}
