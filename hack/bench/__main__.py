@@ -13,6 +13,8 @@ from rich.table import Table
 from bench import crowd, measure
 from bench.guards import guards
 from bench.importing import importing
+from bench.ledger import ROWS, SUMMARY, ledger
+from bench.ledger import p99 as p99_ms
 from bench.quotas import TENANTS, quotas
 from bench.result import Result, result
 from bench.validation import FEW, MANY, RATE, p99, validation
@@ -25,7 +27,7 @@ CLUSTER: Final = "brinkbyte-bench"
 
 def run() -> list[Result]:
     """Measure beside the cluster, then bring a new one up, measure on it, remove it."""
-    found = [*_guards(), *_validation(), *_importing(), *_quotas()]
+    found = [*_guards(), *_validation(), *_importing(), *_ledger(), *_quotas()]
     cluster = Cluster.create(CLUSTER, BUILD / "bench" / "kubeconfig")
     try:
         cluster.load_images()
@@ -90,6 +92,38 @@ def _importing() -> list[Result]:
             ok=imported.ours >= max(5000, imported.copy / 10),
         ),
     ]  # fmt: skip
+
+
+def _ledger() -> list[Result]:
+    with step(f"batches into a ledger of {ROWS} rows, usage summaries of {SUMMARY} events"):
+        found = ledger()
+    return [
+        result(
+            f"Batches over HTTP, durable and aggregated, {ROWS} rows before", found.rate,
+            "events/s", beside="bare COPY, insert, aggregate in one session",
+            beside_value=found.reference, target="ratio >= 0.7",
+            ok=found.rate >= 0.7 * found.reference,
+        ),
+        result(
+            "A batch of 1,000 events, p99", p99_ms(found.times), "ms",
+            beside="a batch by bare SQL, mean", beside_value=1e6 / found.reference,
+            target="< 150 ms", ok=p99_ms(found.times) < 150,
+        ),
+        result(
+            f"Two API processes on one database, {found.busy:.0%} of both processors busy",
+            found.two_rate, "events/s", beside="one process", beside_value=found.rate,
+            target="1.3 x, or > 90 % busy", ok=found.two_rate >= 1.3 * found.rate
+            or found.busy > 0.9,
+        ),
+        result(
+            "Memory of the API after the load", found.memory + found.growth, "MB",
+            beside="after its warm-up", beside_value=found.memory,
+            target="<= 1.1 x", ok=found.growth <= 0.1 * found.memory,
+        ),
+        result(
+            f"Usage summary of 30 days, {SUMMARY} events, p99", p99_ms(found.summary), "ms",
+            beside="one bare sum of the same days", beside_value=p99_ms(found.least),
+            target="< 50 ms", ok=p99_ms(found.summary) < 50,
 
 
 def _quotas() -> list[Result]:

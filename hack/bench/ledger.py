@@ -6,6 +6,7 @@ ledger has before, ``BRINKBYTE_BENCH_SUMMARY`` how many events the summary's cus
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -27,9 +29,14 @@ from bench.ledger_site import (
     make_keys,
     reference_rows,
     seed,
+    seed_aggregates,
 )
 from bench.postgres import free_port, running_postgres
+from brinkbyte.billing.db import Database
 from brinkbyte.billing.migrate import ADMIN, API, migrate
+from brinkbyte.billing.usage.aggregator import UsageAggregator
+from brinkbyte.catalog import load_catalog
+from brinkbyte.kit.pools import postgres_pool
 from brinkbyte.metering.batches import MAX_EVENTS
 from stack.tools import StepError, wait_for
 
@@ -64,6 +71,12 @@ _REFERENCE: Final = """
     ON CONFLICT (tenant_id, grain, meter, bucket) DO UPDATE SET
         quantity = a.quantity + excluded.quantity, events = a.events + excluded.events
 """
+
+
+_LEAST: Final = (
+    "SELECT meter, sum(quantity) FROM usage_aggregates WHERE tenant_id = 'summary' "
+    "AND grain = 'day' AND bucket >= %s GROUP BY meter"
+)
 
 
 @dataclass
@@ -120,6 +133,7 @@ def ledger() -> Figures:
             first = stack.enter_context(_serving(uri, keys, folder / "first.log"))
             second = stack.enter_context(_serving(uri, keys, folder / "second.log"))
             _measure_ingest(figures, uri, customers, first, second)
+        _measure_summary(figures, uri)
     return figures
 
 
@@ -140,6 +154,32 @@ def _measure_ingest(
     events = ROUNDS * BATCHES * CUSTOMERS * MAX_EVENTS
     figures.rate, figures.reference, figures.two_rate = events / ours, events / bare, events / two
     figures.busy, figures.growth = busy, first.memory - figures.memory
+
+
+def _measure_summary(figures: Figures, uri: str) -> None:
+    with psycopg.connect(uri, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO billing_customers VALUES ('summary', 'summary', '{}', now(), now())"
+        )
+        seed(connection, "summary", SUMMARY)
+        seed_aggregates(connection, "summary", SUMMARY)
+        connection.execute("VACUUM ANALYZE usage_aggregates")
+    asyncio.run(_summaries(figures, _as_role(uri, API)))
+
+
+async def _summaries(figures: Figures, uri: str) -> None:
+    catalog, now = load_catalog(), datetime.now(UTC)
+    async with postgres_pool(uri, max_size=1) as pool:
+        aggregator = UsageAggregator(Database(pool), catalog, now)
+        for _ in range(SUMMARIES):
+            started = time.perf_counter()
+            await aggregator.get_summary("summary")
+            between = time.perf_counter()
+            async with Database(pool).tenant("summary") as connection:
+                await connection.execute(_LEAST, [now - timedelta(days=30)])
+            ended = time.perf_counter()
+            figures.summary.append(between - started)
+            figures.least.append(ended - between)
 
 
 @dataclass(frozen=True)
@@ -278,7 +318,8 @@ def main() -> None:
         f"{found.rate:.0f} events/s, bare SQL {found.reference:.0f}, ratio "
         f"{found.rate / found.reference:.2f}, p99 {p99(found.times):.0f} ms; two processes "
         f"{found.two_rate:.0f} ({found.two_rate / found.rate:.2f} x, {found.busy:.0%} busy); "
-        f"memory {found.memory:.0f} MB, {found.growth:+.1f} MB"
+        f"memory {found.memory:.0f} MB, {found.growth:+.1f} MB; summary p99 "
+        f"{p99(found.summary):.1f} ms, bare {p99(found.least):.1f} ms"
     )
 
 

@@ -100,6 +100,9 @@ def drop_old_ledger(connection: Connection[TupleRow], now: datetime) -> list[str
         Names of the partitions that were dropped; none while others hold on to the ledger: the next
         run does it then.
     """
+    known = connection.execute("SELECT to_regproc('drop_usage_partitions')").fetchone()
+    if known is None or known[0] is None:
+        return []  # a release before it
     try:
         with connection.transaction():
             connection.execute("SET LOCAL lock_timeout = '3s'")

@@ -99,6 +99,10 @@ async def test_metric_by_meter_and_by_what_it_measures(acme: Site, billing: Bill
     ).json()
     assert len(hours["trends"][0]["points"]) == 24 + 13
     assert sum(int(point["quantity"]) for point in hours["trends"][0]["points"]) == 200
+    minutes = (
+        await get(billing, "/api/billing/usage/vision.llm_tokens", key, grain="minute")
+    ).json()
+    assert len(minutes["trends"][0]["points"]) == 1440 + 721
     gauge = (await get(billing, "/api/billing/usage/vision.storage_gb", key, days=3)).json()
     assert [p["quantity"] for p in gauge["trends"][0]["points"]] == ["0", "3", "3"]
 

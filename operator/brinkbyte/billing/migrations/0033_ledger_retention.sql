@@ -13,6 +13,7 @@ CREATE TABLE usage_holds (
 );
 CALL protect_tenant_table('usage_holds');
 CREATE POLICY admin_all ON usage_holds TO brinkbyte_admin USING (true) WITH CHECK (true);
+GRANT SELECT ON usage_holds TO brinkbyte_api;
 GRANT SELECT, INSERT ON usage_holds TO brinkbyte_admin;
 GRANT UPDATE (closed_at, closed_by) ON usage_holds TO brinkbyte_admin;
 

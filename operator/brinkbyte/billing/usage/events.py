@@ -18,7 +18,7 @@ from uuid import UUID
 import msgspec
 
 from brinkbyte.catalog import Catalog
-from brinkbyte.metering.batches import BatchError
+from brinkbyte.metering.batches import MAX_EVENTS, BatchError
 
 AHEAD_MILLISECONDS: Final = 24 * 3600 * 1000
 KEPT_MILLISECONDS: Final = 400 * 86_400 * 1000
@@ -125,24 +125,30 @@ class Arrived:
 
     Args:
         payload: the array's bytes.
+        raws: the bytes of each event, where they are known.
 
     Raises:
-        BatchError: reason ``MalformedBatch``: it is no array.
+        BatchError: reason ``MalformedBatch``: no array, or of more than ``MAX_EVENTS``.
     """
 
-    def __init__(self, payload: bytes) -> None:
+    def __init__(self, payload: bytes, raws: Sequence[bytes] | None = None) -> None:
         self.payload = payload
+        self._raws = raws
         self.events: Sequence[RawEvent | None]
         """What was sent, None where it is no event."""
         try:
             self.events = _lists.decode(payload)
         except _UNREADABLE:
             # One that is none, or no array at all.
+            _check_count(self.raws)
             self.events = [_read(raw) for raw in self.raws]
+        _check_count(self.events)
 
     @cached_property
-    def raws(self) -> list[bytes]:
+    def raws(self) -> Sequence[bytes]:
         """The bytes of each event."""
+        if self._raws is not None:
+            return self._raws
         try:
             return [bytes(raw) for raw in _raw_lists.decode(self.payload)]
         except _UNREADABLE as error:
@@ -156,7 +162,12 @@ class Arrived:
 
 def arrived(raws: Sequence[bytes]) -> Arrived:
     """Return events that came each for itself."""
-    return Arrived(b"[" + b",".join(raws) + b"]")
+    return Arrived(b"[" + b",".join(raws) + b"]", raws)
+
+
+def _check_count(listed: Sequence[object]) -> None:
+    if len(listed) > MAX_EVENTS:
+        raise BatchError(f"a batch holds at most {MAX_EVENTS} events", reason="MalformedBatch")
 
 
 def _read(raw: bytes) -> RawEvent | None:

@@ -14,7 +14,13 @@ from brinkbyte.billing.auth import Scope, TenantCaller, tenant_caller
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.customers import service as customers
 from brinkbyte.billing.usage import quarantine, quarantine_rows
-from brinkbyte.billing.usage.aggregator import Summary, TopConsumer, Trend, UsageAggregator
+from brinkbyte.billing.usage.aggregator import (
+    LONGEST,
+    Summary,
+    TopConsumer,
+    Trend,
+    UsageAggregator,
+)
 from brinkbyte.billing.usage.schemas import (
     Consumption,
     MeterSummary,
@@ -62,7 +68,7 @@ async def metric(
     *,
     period: Period = "current",
     grain: Grain = "day",
-    days: Days = 30,
+    days: Days | None = None,
 ) -> MetricUsage:
     """Return one meter (``vision.llm_tokens``) or all of a measure (``llm_tokens``)."""
     aggregator = _aggregator(context)
@@ -71,8 +77,9 @@ async def metric(
         caller.tenant_id, meters=names, periods_ago=int(period == "previous")
     )
     used = [name for name in names if name in found.used] or names[:1]
+    length = days or min(30, LONGEST[grain])
     trends = [
-        _trend(await aggregator.get_usage_trends(caller.tenant_id, name, days, grain))
+        _trend(await aggregator.get_usage_trends(caller.tenant_id, name, length, grain))
         for name in used
     ]
     return MetricUsage(

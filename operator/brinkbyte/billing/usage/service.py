@@ -40,7 +40,6 @@ from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.claims import ISSUER, Quarantined, ReceiptClaims
 from brinkbyte.license.keys import PublicJwk
 from brinkbyte.metering.batches import (
-    MAX_EVENTS,
     BatchError,
     BatchHeader,
     UsageHead,
@@ -92,8 +91,6 @@ async def ingest(context: Context, caller: InstanceCaller, body: bytes) -> str:
     try:
         envelope = parse_envelope(body)
         arrival = Arrived(bytes(envelope.events))
-        if len(arrival.events) > MAX_EVENTS:
-            raise BatchError(f"a batch holds at most {MAX_EVENTS} events", reason="MalformedBatch")
         # Judged before the lock is held: it is the larger part of the work that is not SQL.
         judged = judge(arrival, context.catalog, caller.families, int(context.clock() * 1000))
         async with context.database.pipelined(caller.tenant_id) as connection:
@@ -182,7 +179,9 @@ async def _verify(
         raise BatchError(
             "only the first batch of an epoch follows another one", reason="MalformedBatch"
         )
-    return header, None if found is None else await found.fetchone()
+    if found is None or named != UUID(header.epoch):
+        return header, await repository.epoch(connection, tenant_id, UUID(header.epoch))
+    return header, await found.fetchone()
 
 
 def _epoch_named(token: str) -> UUID | None:
