@@ -124,6 +124,8 @@ def _ledger() -> list[Result]:
             f"Usage summary of 30 days, {SUMMARY} events, p99", p99_ms(found.summary), "ms",
             beside="one bare sum of the same days", beside_value=p99_ms(found.least),
             target="< 50 ms", ok=p99_ms(found.summary) < 50,
+        ),
+    ]  # fmt: skip
 
 
 def _quotas() -> list[Result]:
