@@ -15,6 +15,7 @@ from bench.guards import guards
 from bench.importing import importing
 from bench.ledger import ROWS, SUMMARY, ledger
 from bench.ledger import p99 as p99_ms
+from bench.quotas import TENANTS, quotas
 from bench.rating import SUBSCRIPTIONS, rating
 from bench.result import Result, result
 from bench.tracking import CALLERS, tracking
@@ -35,6 +36,7 @@ def run() -> list[Result]:
         _importing,
         _rating,
         _ledger,
+        _quotas,
     )
     found = [line for part in beside for line in part()]
     cluster = Cluster.create(CLUSTER, BUILD / "bench" / "kubeconfig")
@@ -163,6 +165,34 @@ def _ledger() -> list[Result]:
             f"Usage summary of 30 days, {SUMMARY} events, p99", p99_ms(found.summary), "ms",
             beside="one bare sum of the same days", beside_value=p99_ms(found.least),
             target="< 50 ms", ok=p99_ms(found.summary) < 50,
+        ),
+    ]  # fmt: skip
+
+
+def _quotas() -> list[Result]:
+    with step(f"quotas of {TENANTS} customers"):
+        measured = quotas()
+    bare = "bare SELECT by primary key, same server"
+    return [
+        result(
+            f"Quota check, {TENANTS} customers, with Redis, p99", measured.cached, "ms",
+            beside=bare, beside_value=measured.select,
+            target="<= 2 ms", ok=measured.cached <= 2,
+        ),
+        result(
+            f"Quota check, {TENANTS} customers, without Redis, p99", measured.uncached, "ms",
+            beside=bare, beside_value=measured.select,
+            target="<= 5 ms", ok=measured.uncached <= 5,
+        ),
+        result(
+            "Quota reserved and in the ledger, durable, p99", measured.reserve, "ms",
+            beside=bare, beside_value=measured.select,
+            target="<= 20 ms", ok=measured.reserve <= 20,
+        ),
+        result(
+            "Quotas' part of a batch of 1,000 events, median", measured.count, "ms",
+            beside=bare, beside_value=measured.select,
+            target="<= 1 ms", ok=measured.count <= 1,
         ),
     ]  # fmt: skip
 

@@ -20,7 +20,7 @@ from brinkbyte import __version__
 from brinkbyte.billing.administration import endpoints as administration
 from brinkbyte.billing.administration.gauges import Gauges
 from brinkbyte.billing.auth import Secrets
-from brinkbyte.billing.context import Context
+from brinkbyte.billing.context import Context, GatewayNames
 from brinkbyte.billing.customers import endpoints as customers
 from brinkbyte.billing.db import Database
 from brinkbyte.billing.http import BODY_SCHEMAS
@@ -28,7 +28,11 @@ from brinkbyte.billing.instances import endpoints as instances
 from brinkbyte.billing.invoices import endpoints as invoices
 from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing, release_roots
+from brinkbyte.billing.notifications import endpoints as notifications
 from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
+from brinkbyte.billing.quotas import endpoints as quotas
+from brinkbyte.billing.quotas import gateway
+from brinkbyte.billing.quotas.cache import QuotaCache
 from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
@@ -75,6 +79,9 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                         name="brinkbyte-billing-admin",
                     )
                 )
+            redis_url = settings.redis_url
+            quota_cache = QuotaCache(None if redis_url is None else redis_url.get_secret_value())
+            stack.push_async_callback(quota_cache.aclose)
             app.state.context = Context(
                 database=Database(pool),
                 secrets=Secrets(settings.pepper.get_secret_value()),
@@ -86,6 +93,14 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                 webhooks=StripeWebhooks(settings.webhook_secrets(), clock)
                 if settings.webhook_secrets()
                 else None,
+                quota_cache=quota_cache,
+                webhook_allow_private=settings.webhook_allow_private,
+                gateway=GatewayNames(
+                    settings.gateway_meter,
+                    settings.gateway_meter_header,
+                    settings.gateway_quantity_header,
+                    settings.gateway_customer_header,
+                ),
             )
             app.state.gauges = Gauges(app.state.context)
             app.state.started = time.monotonic()
@@ -111,6 +126,8 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     app.include_router(licenses.well_known)
     app.include_router(usage_queries.router)
     app.include_router(webhooks.router)
+    for module in (quotas, gateway, notifications):
+        app.include_router(module.router)
     _complete_openapi(app)
     return app
 

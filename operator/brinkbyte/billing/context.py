@@ -16,6 +16,7 @@ from brinkbyte.billing.invoices.settings import InvoiceSettings
 from brinkbyte.billing.licenses.keys import KeyRing
 from brinkbyte.billing.metrics import Metrics
 from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
+from brinkbyte.billing.quotas.cache import QuotaCache
 from brinkbyte.catalog import Catalog
 
 T = TypeVar("T")
@@ -33,6 +34,16 @@ class Gate:
 
     def __exit__(self, *_: object) -> None:
         self.waiting -= 1
+
+
+@dataclass(frozen=True)
+class GatewayNames:
+    """Where a gateway says what its request uses; see ``settings.ServerSettings``."""
+
+    meter: str = "platform.api_calls"
+    meter_header: str = "X-BrinkByte-Meter"
+    quantity_header: str = "X-BrinkByte-Quantity"
+    customer_header: str = "X-BrinkByte-Customer"
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,9 @@ class Context:
     administration: Database | None = None
     webhooks: StripeWebhooks | None = None
     invoicing: InvoiceSettings = field(default_factory=InvoiceSettings.load)
+    quota_cache: QuotaCache = field(default_factory=lambda: QuotaCache(None))
+    gateway: GatewayNames = GatewayNames()
+    webhook_allow_private: bool = False
 
     def now(self) -> int:
         """Return Unix seconds."""

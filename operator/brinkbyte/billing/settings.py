@@ -15,6 +15,7 @@ from brinkbyte.kit.settings import Settings, SettingsError
 
 _MIN_PEPPER_LENGTH = 16
 STRIPE_API_BASE: Final = "https://api.stripe.com"
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")]
 
 
 class SecretSettings(Settings):
@@ -114,12 +115,21 @@ class ServerSettings(ProviderSettings):
         pool_size: database connections at most.
         listen_host: address to listen on.
         listen_port: port to listen on.
+        redis_url: of the quota cache; without it each look is a query.
+        gateway_meter: what a gateway's request uses when it names no meter.
+        gateway_meter_header: header in which a gateway names the meter.
+        gateway_quantity_header: header in which it says how much; 1 without it.
+        gateway_customer_header: header in which an emitter of the vendor's names the customer.
+        webhook_allow_private: customers' webhooks may be loopback, private or plain HTTP.
         tls_cert: PEM certificate chain; HTTPS when set.
         tls_key: PEM private key of the certificate.
         log_level: debug, info, warning or error.
     """
 
-    may_lack: ClassVar[frozenset[str]] = ProviderSettings.may_lack | {"admin_database_url"}
+    may_lack: ClassVar[frozenset[str]] = ProviderSettings.may_lack | {
+        "admin_database_url",
+        "redis_url",
+    }
 
     database_url: SecretStr
     admin_database_url: SecretStr | None = None
@@ -127,6 +137,12 @@ class ServerSettings(ProviderSettings):
     signing_keys_dir: Path
     catalog: str | None = None
     pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+    redis_url: SecretStr | None = None
+    gateway_meter: str = "platform.api_calls"
+    gateway_meter_header: HeaderName = "X-BrinkByte-Meter"
+    gateway_quantity_header: HeaderName = "X-BrinkByte-Quantity"
+    gateway_customer_header: HeaderName = "X-BrinkByte-Customer"
+    webhook_allow_private: bool = False
     listen_host: str = "127.0.0.1"
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     tls_cert: Path | None = None

@@ -18,6 +18,7 @@ from brinkbyte.license.keys import PublicJwk
 Text = Annotated[str, Field(max_length=400)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 CredentialHash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_UUID7 = r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 
 
 class CloneAlarm(OpenWireModel):
@@ -237,16 +238,27 @@ class ValidateAnswer(OpenWireModel):
 
 
 class EntitlementCheck(WireModel):
-    """``POST /api/v1/entitlements/check``: one of model, analytic, output, or a meter's quota."""
+    """``POST /api/v1/entitlements/check``: one of model, analytic, output, or a meter's quota.
+
+    A service of the vendor's own names the ``customerId`` (an instance is its own), asks for meters
+    only, and with ``reserve`` counts the quantity if it fits; under an ``eventId`` (UUIDv7) once,
+    however often it asks.
+    """
 
     kind: Literal["model", "analytic", "output", "meter"]
     name: Identifier
     camera_id: Identifier | None = None
     quantity: Annotated[int, Field(ge=0, le=10**12)] = 1
+    customer_id: Identifier | None = None
+    reserve: bool = False
+    event_id: Annotated[str, Field(pattern=_UUID7)] | None = None
 
 
 class EntitlementAnswer(OpenWireModel):
-    """Answer 200. ``remaining`` None: unlimited, or not counted."""
+    """Answer 200. ``remaining`` None: unlimited, or not counted.
+
+    ``message`` beside ``allowed`` is a warning; ``event_id`` is the ledger's, where it counted.
+    """
 
     allowed: bool
     remaining: int | None = None
@@ -255,3 +267,4 @@ class EntitlementAnswer(OpenWireModel):
     reason: str = ""
     message: str = ""
     upgrade_url: str | None = None
+    event_id: str | None = None

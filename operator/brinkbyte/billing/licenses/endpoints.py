@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from brinkbyte.billing.auth import InstanceCaller, Scope, instance_caller
+from brinkbyte.billing.auth import (
+    InstanceCaller,
+    Scope,
+    VendorCaller,
+    instance_caller,
+    vendor_emitter,
+)
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.http import LARGE_BODY, described_body, json_body
 from brinkbyte.billing.licenses import inventory, service
+from brinkbyte.billing.quotas import entitlements as quotas
 from brinkbyte.license.wire import (
     EntitlementAnswer,
     EntitlementCheck,
@@ -41,6 +48,16 @@ def _held(
         revocation_sequence=revocation_sequence,
         key_set_number=key_set_number,
     )
+
+
+_instance = instance_caller(Scope.VALIDATE)
+
+
+async def _entitlement_caller(request: Request) -> InstanceCaller | VendorCaller:
+    """Admit an instance, or a service of the vendor's own."""
+    if request.headers.get("authorization", "").partition(" ")[2].startswith("bbv_"):
+        return await vendor_emitter(request)
+    return await _instance(request)
 
 
 @router.get("/keys")
@@ -101,8 +118,10 @@ async def validate(
 @router.post("/entitlements/check", openapi_extra=described_body(EntitlementCheck))
 async def check(
     context: Server,
-    caller: Annotated[InstanceCaller, Depends(instance_caller(Scope.VALIDATE))],
+    caller: Annotated[InstanceCaller | VendorCaller, Depends(_entitlement_caller)],
     request: Annotated[EntitlementCheck, Depends(json_body(EntitlementCheck))],
 ) -> EntitlementAnswer:
-    """Answer whether something is entitled, and what of a quota is left."""
+    """Answer whether something is entitled, and what of a quota is left; may count it."""
+    if isinstance(caller, VendorCaller):
+        return await quotas.check_for_vendor(context, caller, request)
     return await service.check_entitlement(context, caller, request)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from brinkbyte.billing.auth import InstanceCaller
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.devices import repository as device_rows
 from brinkbyte.billing.licenses import documents, issue, repository, settling
 from brinkbyte.billing.licenses.issue import Customer, Issued
-from brinkbyte.billing.quotas import service as quotas
+from brinkbyte.billing.quotas import entitlements as quotas
 from brinkbyte.billing.rollout import service as rollout
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.claims import Revocation, SubscriptionStatus, TokenKind
@@ -181,18 +180,18 @@ async def check_entitlement(
             if check.camera_id is None
             else await repository.seat_of(connection, caller.tenant_id, check.camera_id)
         )
-        used = (
-            await quotas.used_of(connection, context.catalog, customer.standing, check.name, now)
+        counted = (
+            await quotas.check_in(connection, context, caller.tenant_id, check)
             if check.kind == "meter"
-            else Decimal(0)
+            else None
         )
     ended = any(entry.kind is TokenKind.LICENSE for entry in entries)
     mode = license_mode(customer, revoked=ended, now=now)
     if mode not in FULL_MODES:
         reason = "LicenseRevoked" if ended else customer.standing.refusal(now)[0]
         return _refused(reason, f"the license is {mode}")
-    if check.kind == "meter":
-        return quotas.decide(context.catalog, customer.entitlements, check, used)
+    if counted is not None:
+        return counted
     if check.camera_id is not None:
         if _camera_revoked(entries, check.camera_id):
             return _refused("Revoked", _REVOKED)

@@ -13,6 +13,7 @@ from brinkbyte.billing import audit
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers.service import unknown_customer
 from brinkbyte.billing.db import Connection, Database, Row
+from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.usage import quarantine_rows as rows_of
 from brinkbyte.billing.usage import repository
 from brinkbyte.billing.usage.events import LedgerEvent, arrived, judge
@@ -111,6 +112,7 @@ async def _release(
         new = await repository.insert_events(connection, tenant_id, events, origin, arrival)
         if new:
             await repository.count_events(connection, tenant_id, new)
+            await quotas.count_events(connection, catalog, tenant_id, new, moment)
         others: set[str] = set()
         if len(new) < len(events):
             others = await repository.with_other_content(connection, tenant_id, events)

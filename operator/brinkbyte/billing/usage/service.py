@@ -20,6 +20,7 @@ from brinkbyte.billing.clones import service as clones
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.licenses.documents import sign_all
+from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.usage import repository
 from brinkbyte.billing.usage.chain import Refusal, refuse_first, refuse_next
 from brinkbyte.billing.usage.events import (
@@ -331,6 +332,7 @@ async def write_events(
         inserted = len(new)
         if new:
             await repository.count_events(connection, tenant_id, new)
+            await quotas.count_events(connection, context.catalog, tenant_id, new, now)
         if inserted < len(good):
             others = await repository.with_other_content(connection, tenant_id, good)
             rejected += [
