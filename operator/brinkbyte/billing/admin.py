@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 from brinkbyte.billing import audit, operators
+from brinkbyte.billing.api_keys import service as api_keys
+from brinkbyte.billing.api_keys.schemas import ApiKeyCreate
 from brinkbyte.billing.auth import Scope, Secrets, scope_names
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers import service as customer_service
@@ -160,6 +162,24 @@ class Admin:
                 details={"name": name, "families": list(families)},
             )
         return secret
+
+    async def create_tenant_key(
+        self, customer_id: str, scopes: Sequence[str], *, name: str = "cli"
+    ) -> str:
+        """Make an API key for a customer's own programs; returns the secret, shown only now.
+
+        Args:
+            customer_id: whose.
+            scopes: of ``billing:read`` and ``billing:write``.
+            name: what it is for.
+        """
+        secrets = self._need_secrets()
+        request = ApiKeyCreate.model_validate({"name": name, "scopes": tuple(scopes)})
+        async with self.database.tenant(customer_id) as connection:
+            made = await api_keys.create_in(
+                connection, secrets, customer_id, request, actor=ACTOR, now=self._now()
+            )
+        return made.secret
 
     async def list_operators(self) -> list[Row]:
         """Return the vendor's own credentials, newest first."""
