@@ -15,6 +15,7 @@ import psycopg
 from fastapi import FastAPI, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg_pool import PoolTimeout
+from redis.asyncio import Redis
 
 from brinkbyte import __version__
 from brinkbyte.billing.administration import endpoints as administration
@@ -27,7 +28,9 @@ from brinkbyte.billing.http import BODY_SCHEMAS
 from brinkbyte.billing.instances import endpoints as instances
 from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing, release_roots
+from brinkbyte.billing.rate_limits import Limiter, RateLimits
 from brinkbyte.billing.settings import ServerSettings
+from brinkbyte.billing.shield import Shield
 from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
 from brinkbyte.billing.usage import endpoints as usage
@@ -80,15 +83,27 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                 administration=None if across is None else Database(across),
             )
             app.state.gauges = Gauges(app.state.context)
+            if settings.redis_url is not None:
+                redis = Redis.from_url(
+                    settings.redis_url.get_secret_value(),
+                    socket_timeout=0.5,
+                    socket_connect_timeout=0.5,
+                )
+                stack.push_async_callback(redis.aclose)
+                app.state.limiter.redis = redis
             app.state.started = time.monotonic()
             yield
 
     app = FastAPI(
         title="BrinkByte billing API", version=__version__, lifespan=lifespan, redoc_url=None
     )
+    app.state.limiter = Limiter(settings.rate_limit)
     install_problem_handlers(app)
     _install_database_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(RateLimits)
     _install_probes(app)
+    app.add_middleware(Shield)
     for module in (customers, subscriptions, instances, licenses, usage, administration):
         app.include_router(module.router)
     app.include_router(licenses.well_known)

@@ -56,6 +56,9 @@ class ServerSettings(SecretSettings):
         signing_keys_dir: ``<kind>.pem`` of each kind and the root-signed ``jwks.json``.
         catalog: version of the price list; the newest if unset.
         pool_size: database connections at most.
+        redis_url: of a Redis that servers share for rate limits; each counts alone without it.
+        rate_limit: calls a second of one credential (bursts of ten times as many); an address has
+            five times as many; 0 limits nothing.
         listen_host: address to listen on.
         listen_port: port to listen on.
         tls_cert: PEM certificate chain; HTTPS when set.
@@ -63,7 +66,7 @@ class ServerSettings(SecretSettings):
         log_level: debug, info, warning or error.
     """
 
-    may_lack: ClassVar[frozenset[str]] = frozenset({"admin_database_url"})
+    may_lack: ClassVar[frozenset[str]] = frozenset({"admin_database_url", "redis_url"})
 
     database_url: SecretStr
     admin_database_url: SecretStr | None = None
@@ -71,6 +74,8 @@ class ServerSettings(SecretSettings):
     signing_keys_dir: Path
     catalog: str | None = None
     pool_size: Annotated[int, Field(ge=1, le=200)] = 10
+    redis_url: SecretStr | None = None
+    rate_limit: Annotated[float, Field(ge=0, le=100_000)] = 200
     listen_host: str = "127.0.0.1"
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     tls_cert: Path | None = None

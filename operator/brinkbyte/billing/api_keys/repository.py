@@ -29,7 +29,8 @@ async def insert(
     cursor = await connection.execute(
         "INSERT INTO credentials (tenant_id, credential_id, kind, secret_hash, scopes, name, "
         "created_by, created_at, expires_at) VALUES (%s, %s, 'tenant', %s, %s, %s, %s, %s, %s) "
-        f"RETURNING {_COLUMNS}",
+        "RETURNING credential_id, name, scopes, created_at, created_by, expires_at, revoked_at, "
+        "replaced_by",
         [tenant_id, key_id, secret_hash, list(scopes), name, actor, now, expires_at],
     )
     row = await cursor.fetchone()
