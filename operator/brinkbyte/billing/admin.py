@@ -63,7 +63,8 @@ class Admin:
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
 
-    def _need_secrets(self) -> Secrets:
+    def need_secrets(self) -> Secrets:
+        """Return what makes and hashes secrets."""
         if self.secrets is None:
             raise PermanentError(
                 "set BRINKBYTE_PEPPER (or BRINKBYTE_PEPPER_FILE) to the server's: secrets are "
@@ -96,7 +97,7 @@ class Admin:
         self, customer_id: str, *, replace: bool = False, life: timedelta = ENROLLMENT_LIFE
     ) -> tuple[str, datetime]:
         """Make a one-time enrollment token; returns it and its end. It is shown only now."""
-        secrets = self._need_secrets()
+        secrets = self.need_secrets()
         token, credential_id = secrets.create("enrollment"), uuid4()
         end = self._moment() + life
         async with self.database.tenant(customer_id) as connection:
@@ -134,7 +135,7 @@ class Admin:
             name: who uses it.
             families: product lines whose meters it may report.
         """
-        secrets = self._need_secrets()
+        secrets = self.need_secrets()
         unknown = sorted(set(families) - set(self.catalog.families))
         if unknown:
             raise PermanentError(
@@ -173,7 +174,7 @@ class Admin:
             scopes: of ``billing:read`` and ``billing:write``.
             name: what it is for.
         """
-        secrets = self._need_secrets()
+        secrets = self.need_secrets()
         request = ApiKeyCreate.model_validate({"name": name, "scopes": tuple(scopes)})
         async with self.database.tenant(customer_id) as connection:
             made = await api_keys.create_in(

@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from brinkbyte import __version__
 from brinkbyte.billing.administration import endpoints as administration
 from brinkbyte.billing.administration.gauges import Gauges
+from brinkbyte.billing.api_keys import endpoints as api_keys
 from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import endpoints as customers
@@ -35,6 +36,7 @@ from brinkbyte.billing.subscriptions import endpoints as subscriptions
 from brinkbyte.billing.subscriptions.standing import add_months
 from brinkbyte.billing.usage import endpoints as usage
 from brinkbyte.billing.usage import repository as ledger
+from brinkbyte.billing.users import endpoints as people
 from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import postgres_pool
@@ -107,6 +109,14 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
     for module in (customers, subscriptions, instances, licenses, usage, administration):
         app.include_router(module.router)
     app.include_router(licenses.well_known)
+    for router in (
+        api_keys.vendor,
+        api_keys.tenant,
+        people.vendor,
+        people.tenant,
+        people.account,
+    ):
+        app.include_router(router)
     _complete_openapi(app)
     return app
 

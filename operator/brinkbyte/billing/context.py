@@ -14,6 +14,7 @@ from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.db import Database
 from brinkbyte.billing.licenses.keys import KeyRing
 from brinkbyte.billing.metrics import Metrics
+from brinkbyte.billing.users.passwords import Passwords
 from brinkbyte.catalog import Catalog
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     ingest_gate: Gate = field(default_factory=Gate)
     administration: Database | None = None
+    passwords: Passwords = field(default_factory=Passwords)
 
     def now(self) -> int:
         """Return Unix seconds."""

@@ -25,6 +25,7 @@ from brinkbyte.billing.db import Database
 from brinkbyte.billing.migrate import ADMIN, API
 from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions.schemas import SubscriptionSet
+from brinkbyte.billing.users import passwords
 from brinkbyte.kit.pools import postgres_pool
 from brinkbyte.license.keys import PublicJwk, load_roots, verify_key_set
 from services.billing.site import Site
@@ -155,6 +156,12 @@ def database(postgres_server: PostgresServer, template: str) -> Iterator[str]:
     name = postgres_server.create_database(template=template, prefix="billing")
     yield name
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Password hashes that cost little; their form is the same."""
+    monkeypatch.setattr(passwords, "LOG2_N", 8)
 
 
 @pytest.fixture

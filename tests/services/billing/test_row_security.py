@@ -15,12 +15,18 @@ from services.billing.site import Site, camera, device, key_pair
 from support.billing import CUSTOMER, DEFAULT_TERMS, PASSWORDS
 from support.postgres import PostgresServer
 
-NOT_TENANT_TABLES = {"schema_migrations", "operator_credentials", "own_audit_log"}
-TENANT_TABLES = """
+NOT_TENANT_TABLES = (
+    "schema_migrations",
+    "operator_credentials",
+    "own_audit_log",
+    "own_idempotent_answers",
+    "sign_in_attempts",
+)
+TENANT_TABLES = f"""
     SELECT c.oid, c.relname, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relispartition
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p')
-    AND c.relname NOT IN ('schema_migrations', 'operator_credentials', 'own_audit_log')
+    AND c.relname NOT IN {NOT_TENANT_TABLES}
 """
 
 
@@ -90,6 +96,9 @@ def test_api_policy_of_every_table_names_the_tenant(catalog: Any) -> None:
     assert {(p["tab"], p["polcmd"]) for p in others if OWNER in p["roles"]} == {
         ("credentials", "r"),
         ("instances", "r"),
+        ("tenant_users", "r"),
+        ("user_links", "r"),
+        ("user_sessions", "r"),
     }
     for_worker = [p for p in others if WORKER in p["roles"]]
     assert {(p["polcmd"], p["using"], p["checked"]) for p in for_worker} == {

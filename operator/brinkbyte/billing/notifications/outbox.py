@@ -25,6 +25,8 @@ class Kind(StrEnum):
     LICENSE_EXPIRING = "license_expiring"
     COST_ALERT = "cost_alert"
     INVOICE_ISSUED = "invoice_issued"
+    USER_INVITED = "user_invited"
+    SIGN_IN_LINK = "sign_in_link"
 
 
 async def enqueue(
