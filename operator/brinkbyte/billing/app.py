@@ -13,22 +13,24 @@ from typing import Any
 
 import psycopg
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg_pool import PoolTimeout
 from redis.asyncio import Redis
 
 from brinkbyte import __version__
 from brinkbyte.billing.administration import endpoints as administration
+from brinkbyte.billing.administration import listing_endpoints as listings
 from brinkbyte.billing.administration.gauges import Gauges
 from brinkbyte.billing.api_keys import endpoints as api_keys
 from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import endpoints as customers
 from brinkbyte.billing.db import Database
-from brinkbyte.billing.http import BODY_SCHEMAS
 from brinkbyte.billing.instances import endpoints as instances
 from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing, release_roots
+from brinkbyte.billing.openapi import complete
 from brinkbyte.billing.rate_limits import Limiter, RateLimits
 from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.shield import Shield
@@ -110,6 +112,7 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
         app.include_router(module.router)
     app.include_router(licenses.well_known)
     for router in (
+        listings.router,
         api_keys.vendor,
         api_keys.tenant,
         people.vendor,
@@ -117,21 +120,8 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
         people.account,
     ):
         app.include_router(router)
-    _complete_openapi(app)
+    complete(app)
     return app
-
-
-def _complete_openapi(app: FastAPI) -> None:
-    generate = app.openapi
-
-    def complete() -> dict[str, Any]:
-        document = generate()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for name, schema in BODY_SCHEMAS.items():
-            schemas.setdefault(name, schema)
-        return document
-
-    app.openapi = complete  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
 def _install_database_handlers(app: FastAPI) -> None:
@@ -202,7 +192,7 @@ def _install_probes(app: FastAPI) -> None:
             **_counts(context),
         }
 
-    @app.get("/metrics", tags=["probes"])
+    @app.get("/metrics", tags=["probes"], response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         """Return Prometheus metrics."""
         context: Context = request.app.state.context

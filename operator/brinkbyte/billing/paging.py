@@ -48,17 +48,20 @@ class Page:
         """Rows to ask the database for: one more tells whether there is a next page."""
         return self.limit + 1
 
-    def text(self) -> str | None:
-        """Return the cursor's one text.
+    def texts(self, count: int) -> tuple[str, ...] | None:
+        """Return the cursor's texts, None on the first page.
 
         Raises:
-            ProblemError: 422 ``InvalidCursor`` when it has more or fewer.
+            ProblemError: 422 ``InvalidCursor`` when they are more or fewer.
         """
-        if self.after is None:
-            return None
-        if len(self.after) != 1:
+        if self.after is not None and len(self.after) != count:
             raise _bad()
-        return self.after[0]
+        return self.after
+
+    def text(self) -> str | None:
+        """Return the cursor's one text (see :meth:`texts`)."""
+        found = self.texts(1)
+        return None if found is None else found[0]
 
     def uuid(self) -> UUID | None:
         """Return the cursor's one id.
