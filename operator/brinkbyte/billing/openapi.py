@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -101,7 +101,7 @@ def _complete(app: FastAPI, document: dict[str, Any]) -> None:
     components["securitySchemes"] = _SCHEMES
     security = {
         (method.lower(), route.path_format): _security(route.dependant)
-        for route in _routes(app)
+        for route in _routes(app.routes)
         for method in route.methods
     }
     examples = Examples(schemas)
@@ -114,10 +114,14 @@ def _complete(app: FastAPI, document: dict[str, Any]) -> None:
                 examples.complete(operation)
 
 
-def _routes(app: FastAPI) -> Iterator[APIRoute]:
-    for route in app.routes:
+def _routes(routes: Iterable[Any]) -> Iterator[APIRoute]:
+    for route in routes:
         if isinstance(route, APIRoute):
             yield route
+        # Newer releases of FastAPI keep a router that was included as it is.
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            yield from _routes(included.routes)
 
 
 def _security(dependant: Dependant) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -63,6 +64,10 @@ BY_NAME: Final[dict[str, Any]] = {
     "proof": _JWS,
     "header": _JWS,
     "kid": _THUMBPRINT,
+    "kty": "RSA",
+    "alg": "RS256",
+    "use": "sig",
+    "e": "AQAB",
     "keyId": _ID,
     "userId": _ID,
     "sessionId": _ID,
@@ -180,7 +185,7 @@ class Examples:
                     return []
                 return [self.make(items, _singular(name), depth + 1)]
             case "string":
-                return usual if isinstance(usual, str) else _string(schema)
+                return usual if isinstance(usual, str) and _fits(usual, schema) else _string(schema)
             case "integer":
                 return usual if isinstance(usual, int) else _number(schema, name)
             case "number":
@@ -206,6 +211,12 @@ class Examples:
 
 def _singular(name: str) -> str:
     return {"growthPacks": "pack", "scopes": "scope"}.get(name, name.removesuffix("s"))
+
+
+def _fits(text: str, schema: Mapping[str, Any]) -> bool:
+    if len(text) > schema.get("maxLength", len(text)) or schema.get("format") == "uuid":
+        return text == _ID
+    return re.search(str(schema.get("pattern", "")), text) is not None
 
 
 def _string(schema: Mapping[str, Any]) -> str:
