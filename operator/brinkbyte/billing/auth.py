@@ -354,6 +354,18 @@ def tenant_caller(scope: Scope) -> Callable[[Request], Awaitable[TenantCaller]]:
     return check
 
 
+async def same_site(request: Request) -> None:
+    """Refuse what another site's page has a browser send, where there is no CSRF token yet.
+
+    Raises:
+        ProblemError: 403 ``CrossSite``.
+    """
+    if request.headers.get("sec-fetch-site") == "cross-site":
+        raise ProblemError(
+            403, "sign in on our own pages; another site's page sent this", reason="CrossSite"
+        )
+
+
 async def session_caller(request: Request) -> TenantCaller:
     """Admit a person who has signed in, whatever the role."""
     return await _session(request, None)

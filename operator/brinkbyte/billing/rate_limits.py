@@ -23,6 +23,9 @@ from brinkbyte.kit.problem import problem
 
 EXEMPT: Final = frozenset({"/health", "/stats", "/metrics"})
 SIGN_IN: Final = "/api/account/sign-in"
+GATEWAY: Final = "/api/v1/gateway/"
+"""One credential asks here for each call of all its customers."""
+_GATEWAY_TIMES: Final = 25
 _REMEMBERED: Final = 50_000
 _PAUSE_SECONDS: Final = 5.0
 _log = get_logger(__name__)
@@ -87,11 +90,12 @@ class Limiter:
         """Return the buckets of a call."""
         if self.per_second <= 0 or path in EXEMPT:
             return []
-        rate = self.per_second
-        found = [Bucket(f"address:{address}", 5 * rate, 50 * rate)]
+        rate = self.per_second * (_GATEWAY_TIMES if path.startswith(GATEWAY) else 1)
+        area = "gateway-" if path.startswith(GATEWAY) else ""
+        found = [Bucket(f"{area}address:{address}", 5 * rate, 50 * rate)]
         if credential is not None:
             digest = hashlib.sha256(credential.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-            found.append(Bucket(f"credential:{digest}", rate, 10 * rate))
+            found.append(Bucket(f"{area}credential:{digest}", rate, 10 * rate))
         if path.startswith(SIGN_IN):
             found.append(Bucket(f"sign-in:{address}", 1 / 3, 20))
         return found

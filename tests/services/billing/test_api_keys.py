@@ -113,9 +113,10 @@ async def test_there_is_a_limit(
     assert (await vendor.post(KEYS, json={"name": "k"})).status_code == 201
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+async def test_bad_input_makes_no_key(
+    acme: Site, vendor: httpx.AsyncClient, billing: Billing
+) -> None:
+    bodies: list[Any] = [
         {},
         {"name": ""},
         {"name": "x", "scopes": []},
@@ -124,13 +125,9 @@ async def test_there_is_a_limit(
         {"name": "x", "lifeDays": 0},
         {"name": "x", "secret": "bbt_mine"},
         [],
-    ],
-    ids=str,
-)
-async def test_bad_input_makes_no_key(
-    acme: Site, vendor: httpx.AsyncClient, billing: Billing, body: Any
-) -> None:
-    assert reason(await vendor.post(KEYS, json=body)) == (422, "InvalidRequest")
+    ]
+    for body in bodies:
+        assert reason(await vendor.post(KEYS, json=body)) == (422, "InvalidRequest"), body
     assert billing.query("SELECT 1 FROM credentials WHERE kind = 'tenant'") == []
 
 

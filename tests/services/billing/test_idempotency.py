@@ -148,15 +148,13 @@ async def test_answers_are_kept_for_48_hours(
     assert len(billing.query("SELECT 1 FROM own_idempotent_answers")) == 1
 
 
-@pytest.mark.parametrize(
-    "key", ["", "a b", "x" * 256, "\u00e9"], ids=["empty", "space", "long", "latin"]
-)
 async def test_a_key_that_is_none_is_refused(
-    acme: Site, vendor: httpx.AsyncClient, billing: Billing, key: str
+    acme: Site, vendor: httpx.AsyncClient, billing: Billing
 ) -> None:
-    headers = {b"idempotency-key": key.encode("latin-1")}
-    answer = await vendor.post(KEYS, json={"name": "erp"}, headers=headers)  # type: ignore[arg-type]
-    assert reason(answer) == (422, "InvalidRequest")
+    for key in ("", "a b", "x" * 256, "\u00e9"):
+        headers: Any = {b"idempotency-key": key.encode("latin-1")}
+        answer = await vendor.post(KEYS, json={"name": "erp"}, headers=headers)
+        assert reason(answer) == (422, "InvalidRequest"), key
     assert billing.query(MADE) == []
 
 

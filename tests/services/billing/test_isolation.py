@@ -7,10 +7,13 @@ alone); a new path parameter until ``Company.ids`` has it.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import httpx
+import psycopg
 
+from brinkbyte.billing.migrate import API
 from services.billing.conftest import Billing
 from services.billing.world import Company, World, example_body, world
 
@@ -156,6 +159,32 @@ async def test_nothing_of_another_customer_is_read_or_written(
         assert found.everything_of(found.other.customer) == before
         stale = set(WITH_THE_OTHERS_IDS) - set(listed)
         assert stale == set(), "these operations are gone"
+
+
+async def test_no_table_shows_or_takes_a_row_of_another_customer(
+    vendor: httpx.AsyncClient, billing: Billing
+) -> None:
+    """As the API's own role, under row security alone: whatever a statement says."""
+    async with world(billing, vendor) as found:
+        mine, other = found.mine.customer, found.other.customer
+        before = found.everything_of(other)
+        filled = [name for name, rows in before.items() if rows]
+        assert len(filled) > 12, "the world should have rows to protect"
+        with psycopg.connect(billing.dsn(API)) as connection:
+            connection.execute("SELECT set_config('brinkbyte.tenant_id', %s, false)", [mine])
+            connection.commit()
+            for table in before:
+                for statement in (
+                    f"SELECT 1 FROM {table} WHERE tenant_id = '{other}'",
+                    f"UPDATE {table} SET tenant_id = tenant_id WHERE tenant_id = '{other}'",
+                    f"DELETE FROM {table} WHERE tenant_id = '{other}'",
+                    f"UPDATE {table} SET tenant_id = '{other}' WHERE tenant_id = '{mine}'",
+                ):
+                    # Refused, or without an effect.
+                    with suppress(psycopg.errors.InsufficientPrivilege):
+                        assert connection.execute(statement).rowcount == 0, statement
+                    connection.rollback()
+        assert found.everything_of(other) == before
 
 
 async def test_the_walk_sees_what_it_looks_for(vendor: httpx.AsyncClient, billing: Billing) -> None:

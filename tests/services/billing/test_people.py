@@ -279,3 +279,15 @@ async def test_neither_sessions_nor_links_are_bearer_secrets(
             key = program.headers["authorization"].removeprefix("Bearer ")
         answer = await found.http.get("/api/account/session", headers={"cookie": f"{COOKIE}={key}"})
         assert reason(answer) == (401, "SessionEnded")
+
+
+async def test_another_sites_page_signs_nobody_in(
+    company: httpx.AsyncClient, billing: Billing
+) -> None:
+    await invite(billing, company, OLIVE, "owner")
+    token = {"token": last_link(billing, OLIVE, "user_invited")}
+    async with browser(billing) as found:
+        found.http.headers["sec-fetch-site"] = "cross-site"
+        assert reason(await found.sign_in("sign-in/token", token)) == (403, "CrossSite")
+        found.http.headers["sec-fetch-site"] = "same-origin"
+        assert (await found.sign_in("sign-in/token", token)).status_code == 200

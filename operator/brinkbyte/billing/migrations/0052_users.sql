@@ -81,6 +81,13 @@ BEGIN
     END LOOP;
 END $$;
 
+-- What has long ended goes.
+GRANT DELETE ON user_sessions, user_links TO brinkbyte_api;
+-- Whom to write to; no password hashes.
+CALL admit_worker('tenant_users');
+GRANT SELECT (tenant_id, user_id, email, name, role, verified_at, removed_at) ON tenant_users
+    TO brinkbyte_worker;
+
 -- Still the only function that looks across tenants; programs first, so that their calls cost one
 -- look-up. In PL/pgSQL plans are kept.
 DROP FUNCTION find_credential(bytea);

@@ -11,6 +11,7 @@ from brinkbyte.billing.auth import (
     SESSION_COOKIE,
     Scope,
     TenantCaller,
+    same_site,
     session_caller,
     tenant_caller,
     vendor_caller,
@@ -185,7 +186,10 @@ def _with_cookie(response: Response, made: signing_in.SignedIn) -> Session:
     return made.session
 
 
-@account.post("/sign-in", openapi_extra=described_body(SignIn))
+_OWN_PAGES = [Depends(same_site)]
+
+
+@account.post("/sign-in", dependencies=_OWN_PAGES, openapi_extra=described_body(SignIn))
 async def sign_in(
     context: Server,
     http: Request,
@@ -196,7 +200,12 @@ async def sign_in(
     return _with_cookie(response, await signing_in.sign_in(context, request, _agent(http)))
 
 
-@account.post("/sign-in/link", status_code=202, openapi_extra=described_body(LinkRequest))
+@account.post(
+    "/sign-in/link",
+    dependencies=_OWN_PAGES,
+    status_code=202,
+    openapi_extra=described_body(LinkRequest),
+)
 async def request_link(
     context: Server, request: Annotated[LinkRequest, Depends(json_body(LinkRequest))]
 ) -> Accepted:
@@ -205,7 +214,7 @@ async def request_link(
     return Accepted()
 
 
-@account.post("/sign-in/token", openapi_extra=described_body(LinkSignIn))
+@account.post("/sign-in/token", dependencies=_OWN_PAGES, openapi_extra=described_body(LinkSignIn))
 async def sign_in_by_link(
     context: Server,
     http: Request,

@@ -126,7 +126,12 @@ async def add_session(
     now: datetime,
     expires_at: datetime,
 ) -> None:
-    """Store a session under the hash of its secret."""
+    """Store a session under the hash of its secret; forget the person's that ended long ago."""
+    await connection.execute(
+        "DELETE FROM user_sessions WHERE tenant_id = %s AND user_id = %s "
+        "AND expires_at < %s - interval '30 days'",
+        [tenant_id, user_id, now],
+    )
     await connection.execute(
         "INSERT INTO user_sessions (tenant_id, session_id, user_id, secret_hash, via, agent, "
         "created_at, seen_at, expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -203,7 +208,12 @@ async def add_link(
     now: datetime,
     expires_at: datetime,
 ) -> None:
-    """Store a link under the hash of its token."""
+    """Store a link under the hash of its token; forget the person's that ended long ago."""
+    await connection.execute(
+        "DELETE FROM user_links WHERE tenant_id = %s AND user_id = %s "
+        "AND expires_at < %s - interval '30 days'",
+        [tenant_id, user_id, now],
+    )
     await connection.execute(
         "INSERT INTO user_links (tenant_id, link_id, user_id, kind, secret_hash, created_at, "
         "expires_at) VALUES (%s, %s, %s, %s, %s, %s, %s)",
