@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -82,7 +83,10 @@ def complete(app: FastAPI) -> None:
 
     def completed() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = generate()
+            with warnings.catch_warnings():
+                # One function behind two methods; named apart below.
+                warnings.filterwarnings("ignore", "Duplicate Operation ID", UserWarning)
+                document = generate()
             _complete(app, document)
             app.openapi_schema = document
         return app.openapi_schema
@@ -105,13 +109,21 @@ def _complete(app: FastAPI, document: dict[str, Any]) -> None:
         for method in route.methods
     }
     examples = Examples(schemas)
+    taken: set[str] = set()
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method in _METHODS:
+                operation["operationId"] = _named_apart(operation["operationId"], method, taken)
                 schemes = security.get((method, path), ())
                 _secure(operation, schemes)
-                _describe_errors(operation, path, method, secured=bool(schemes))
+                _describe_errors(operation, path, method, secured="security" in operation)
                 examples.complete(operation)
+
+
+def _named_apart(name: str, method: str, taken: set[str]) -> str:
+    found = name if name not in taken else f"{name}_{method}"
+    taken.add(found)
+    return found
 
 
 def _routes(routes: Iterable[Any]) -> Iterator[APIRoute]:
@@ -133,7 +145,7 @@ def _security(dependant: Dependant) -> tuple[str, ...]:
 
 
 def _secure(operation: dict[str, Any], schemes: Sequence[str]) -> None:
-    if schemes:
+    if schemes and "security" not in operation:
         operation["security"] = [{scheme: []} for scheme in schemes]
 
 
