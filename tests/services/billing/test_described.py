@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import httpx
+import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
@@ -175,6 +176,7 @@ async def _examined(vendor: httpx.AsyncClient, billing: Billing, size: int) -> N
     assert wrong == [], "\n".join(wrong)
 
 
+@pytest.mark.soak
 async def test_answers_are_as_the_document_says(
     vendor: httpx.AsyncClient, billing: Billing
 ) -> None:
