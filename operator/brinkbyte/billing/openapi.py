@@ -9,6 +9,7 @@ import json
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
@@ -63,8 +64,10 @@ _PROBLEM: Final[dict[str, Any]] = {
         "reason": {"type": "string", "examples": ["UnknownCustomer"]},
     },
 }
+_PROBLEM_CONTENT: Final = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
 _TEXTS: Final = {
     "401": "no credential, or one that is good no more",
+    "402": "what was bought does not cover it",
     "403": "the credential lacks the scope, or the session's CSRF token is missing",
     "404": "there is no such thing for this credential",
     "409": "what is there stands against it",
@@ -74,6 +77,7 @@ _TEXTS: Final = {
     "429": "too much at once; see Retry-After",
     "503": "something that is needed does not answer; see Retry-After",
 }
+_PAID_FOR: Final = ("/api/billing/subscription", "/api/v1/gateway/", "/api/v1/quotas/")
 _ANYTHING: Final = frozenset({"422", "429", "503"})
 
 
@@ -157,18 +161,17 @@ def _describe_errors(operation: dict[str, Any], path: str, method: str, *, secur
         wanted.add("404")
     if method in _UNSAFE:
         wanted |= {"404", "409"}
+    if path.startswith(_PAID_FOR) and secured:
+        wanted.add("402")
     if "requestBody" in operation:
         wanted |= {"401", "403", "410", "413"}
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
     for status in sorted(wanted):
-        responses.setdefault(
-            status,
-            {
-                "description": _TEXTS[status],
-                "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-            },
-        )
+        responses.setdefault(status, {"description": _TEXTS[status]})
+    for status, answer in responses.items():
+        if status >= "400":
+            answer.setdefault("content", deepcopy(_PROBLEM_CONTENT))
 
 
 def document_text() -> str:
