@@ -93,10 +93,10 @@ INSTANCE_FAMILIES: Final = ("vision", "fleet")
 
 @dataclass(frozen=True)
 class Credential:
-    """A credential as it was found."""
+    """A credential as it was found; an ``account`` is a person found by address, and no secret."""
 
     credential_id: UUID
-    kind: Kind
+    kind: Kind | Literal["account"]
     tenant_id: str | None
     instance_id: str | None
     scopes: frozenset[str]

@@ -110,7 +110,7 @@ def _complete(app: FastAPI, document: dict[str, Any]) -> None:
     security = {
         (method.lower(), route.path_format): _security(route.dependant)
         for route in _routes(app.routes)
-        for method in route.methods
+        for method in route.methods or ()
     }
     examples = Examples(schemas)
     taken: set[str] = set()

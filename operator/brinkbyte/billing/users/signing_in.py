@@ -91,10 +91,13 @@ async def sign_in(context: Context, request: SignIn, agent: str) -> SignedIn:
     subject = context.secrets.named("sign-in attempts", address(request.email))
     await _count_attempt(context, subject)
     fitting: list[Row] = []
-    for row in await _accounts(context, request.email, request.customer_id) or [None]:
-        stored = None if row is None else row["password_hash"]
-        if await context.passwords.verify(request.password, stored) and row is not None:
+    accounts = await _accounts(context, request.email, request.customer_id)
+    for row in accounts:
+        if await context.passwords.verify(request.password, row["password_hash"]):
             fitting.append(row)
+    if not accounts:
+        # As slow for an address that nobody has.
+        await context.passwords.verify(request.password, None)
     if not fitting:
         raise ProblemError(
             401,
@@ -121,7 +124,7 @@ async def sign_in(context: Context, request: SignIn, agent: str) -> SignedIn:
 async def _accounts(context: Context, email: str, customer_id: str | None) -> list[Row]:
     async with context.database.nobody() as connection:
         found = await find_credentials(connection, email_hash(context.secrets, email))
-    rows = []
+    rows: list[Row] = []
     for account in found:
         if account.kind != "account" or account.tenant_id is None or account.user_id is None:
             continue
