@@ -90,11 +90,12 @@ async def sign_in(context: Context, request: SignIn, agent: str) -> SignedIn:
     """
     subject = context.secrets.named("sign-in attempts", address(request.email))
     await _count_attempt(context, subject)
-    fitting: list[Row] = []
     accounts = await _accounts(context, request.email, request.customer_id)
-    for row in accounts:
-        if await context.passwords.verify(request.password, row["password_hash"]):
-            fitting.append(row)
+    fitting = [
+        row
+        for row in accounts
+        if await context.passwords.verify(request.password, row["password_hash"])
+    ]
     if not accounts:
         # As slow for an address that nobody has.
         await context.passwords.verify(request.password, None)
