@@ -12,7 +12,7 @@ from typing import Final
 LOG2_N: Final = 15
 R: Final = 8
 P: Final = 3
-"""32 MiB and about 0.2 s of one core a guess; what OWASP's list of 2025 gives for scrypt."""
+"""32 MiB and 0.2 to 0.5 s of one core a guess; what OWASP's list of 2025 gives for scrypt."""
 _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 _MEMORY: Final = 128 * 1024 * 1024
