@@ -27,6 +27,7 @@ from brinkbyte.kit.problem import MEDIA_TYPE
 
 _UNSAFE: Final = frozenset({"post", "put", "patch", "delete"})
 _METHODS: Final = _UNSAFE | {"get"}
+_ORDER: Final = ("get", "head", "options", "post", "put", "patch", "delete")
 _SCHEMES: Final[dict[str, Any]] = {
     "instanceCredential": {
         "type": "http",
@@ -113,21 +114,28 @@ def _complete(app: FastAPI, document: dict[str, Any]) -> None:
         for method in route.methods or ()
     }
     examples = Examples(schemas)
-    taken: set[str] = set()
+    _name_apart(document)
     for path, item in document["paths"].items():
         for method, operation in item.items():
             if method in _METHODS:
-                operation["operationId"] = _named_apart(operation["operationId"], method, taken)
                 schemes = security.get((method, path), ())
                 _secure(operation, schemes)
                 _describe_errors(operation, path, method, secured="security" in operation)
                 examples.complete(operation)
 
 
-def _named_apart(name: str, method: str, taken: set[str]) -> str:
-    found = name if name not in taken else f"{name}_{method}"
-    taken.add(found)
-    return found
+def _name_apart(document: dict[str, Any]) -> None:
+    """Put methods in order, and name those of one function apart: a route keeps them as a set."""
+    for path, item in document["paths"].items():
+        ordered = {method: item[method] for method in _ORDER if method in item}
+        rest = {name: value for name, value in item.items() if name not in ordered}
+        document["paths"][path] = ordered | rest
+        names = [operation["operationId"] for operation in ordered.values()]
+        for method, operation in ordered.items():
+            name: str = operation["operationId"]
+            if names.count(name) > 1:
+                stem = name.rpartition("_")[0]
+                operation["operationId"] = f"{stem}_{method}"
 
 
 def _routes(routes: Iterable[Any]) -> Iterator[APIRoute]:

@@ -11,6 +11,12 @@ _DIGEST: Final = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a
 _THUMBPRINT: Final = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 _JWS: Final = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhY21lIn0.c2lnbmF0dXJl"
 _NOW: Final = 1_764_000_000
+_FORMATS: Final = {
+    "date-time": "2026-11-25T00:00:00Z",
+    "date": "2026-11-25",
+    "uri": "https://example.com/",
+    "email": "olive@example.com",
+}
 BY_NAME: Final[dict[str, Any]] = {
     "customerId": "acme",
     "customer_id": "acme",
@@ -223,15 +229,17 @@ def _string(schema: Mapping[str, Any]) -> str:
     kind = schema.get("format")
     if kind == "uuid":
         return _ID
-    if kind == "date-time":
-        return "2026-11-25T00:00:00Z"
+    if kind in _FORMATS:
+        return _FORMATS[kind]
     pattern = str(schema.get("pattern", ""))
     if "0-9a-f]{64}" in pattern:
         return _DIGEST
     if "{43}" in pattern:
         return _THUMBPRINT
     default = schema.get("default")
-    return default if isinstance(default, str) else "example"
+    candidates = [default] if isinstance(default, str) else []
+    candidates += ["example", "10", "USD", "2026-11-25"]
+    return next((text for text in candidates if _fits(text, schema)), "example")
 
 
 def _number(schema: Mapping[str, Any], name: str) -> int:
