@@ -294,8 +294,13 @@ async def _session(request: Request, scope: Scope | None) -> TenantCaller:
     return TenantCaller(found.tenant_id, actor, scopes, found.user_id, found.credential_id)
 
 
-def _secured(check: Any, *schemes: str) -> None:
-    """Note which security schemes a dependency takes, for the OpenAPI document."""
+def secured(check: Any, *schemes: str) -> None:
+    """Note which security schemes a dependency takes, for the OpenAPI document.
+
+    Args:
+        check: the dependency, if it is not made of those here.
+        schemes: of ``instanceCredential vendorCredential tenantKey session``.
+    """
     check.security_schemes = schemes
 
 
@@ -326,7 +331,7 @@ def instance_caller(
             found.tenant_id, found.instance_id, found.credential_id, found.families
         )
 
-    _secured(check, "instanceCredential")
+    secured(check, "instanceCredential")
     return check
 
 
@@ -350,7 +355,7 @@ def tenant_caller(scope: Scope) -> Callable[[Request], Awaitable[TenantCaller]]:
         return TenantCaller(found.tenant_id, f"key:{found.credential_id}", found.scopes)
 
     schemes = ("session",) if scope is Scope.TENANT_OWNER else ("tenantKey", "session")
-    _secured(check, *schemes)
+    secured(check, *schemes)
     return check
 
 
@@ -404,10 +409,10 @@ async def vendor_caller(request: Request) -> str:
     return (await vendor_emitter(request)).actor
 
 
-_secured(vendor_emitter, "vendorCredential")
-_secured(vendor_caller, "vendorCredential")
-_secured(session_caller, "session")
-_secured(reader_of_customer, "vendorCredential", "tenantKey", "session")
+secured(vendor_emitter, "vendorCredential")
+secured(vendor_caller, "vendorCredential")
+secured(session_caller, "session")
+secured(reader_of_customer, "vendorCredential", "tenantKey", "session")
 
 
 def scope_names(scopes: Sequence[Scope]) -> list[str]:
