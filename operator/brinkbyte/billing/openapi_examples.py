@@ -78,6 +78,7 @@ BY_NAME: Final[dict[str, Any]] = {
     "userId": _ID,
     "sessionId": _ID,
     "subscriptionId": _ID,
+    "eventId": _ID,
     "replacedBy": _ID,
     "id": _ID,
     "next": "WyIwMTk5ZjNhMi03YzQxIl0",
