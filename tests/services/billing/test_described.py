@@ -49,6 +49,8 @@ LAST = (
     "DELETE /api/v1/instance",
 )
 """Calls that end what the others need."""
+NOT_SET_UP = {"WebhooksNotConfigured"}
+"""Reasons of a 503 that is right: the server of the tests lacks what the call needs."""
 SHORT, LONG = 3, 60
 SEED = int(os.environ.get("BRINKBYTE_CAMPAIGN_SEED", "20261125"))
 
@@ -117,7 +119,7 @@ def examine(found: World, sender: Sender, size: int) -> list[str]:
                 except Unsatisfiable:
                     # Nothing of the request can be broken.
                     assert not described.get("parameters"), name
-                except Exception as error:  # noqa: BLE001 - whatever is found is told together
+                except (Exception, BaseExceptionGroup) as error:  # noqa: BLE001 - told together
                     wrong.append(f"{name} as {scheme}, {mode.value}: {_short(error)}")
     return wrong
 
@@ -165,6 +167,8 @@ def _one(
         assert answer.status_code in {401, 403, 404, 422}, (
             f"{answer.status_code} {answer.text[:200]}"
         )
+    if answer.status_code == 503 and answer.json()["reason"] in NOT_SET_UP:
+        return
     case.validate_response(answer, checks=CHECKS if sound else [*CHECKS, negative_data_rejection])
 
 
