@@ -51,16 +51,18 @@ mypy: $(STAMP)
 	$(VENV)/bin/mypy hack/localkube
 
 .PHONY: generate
-generate: $(STAMP) ## write generated files: CRDs, tables of catalog and license modes
+generate: $(STAMP) ## write generated files: CRDs, tables of catalog and license modes, OpenAPI
 	$(PY) -m brinkbyte.resources.crd
 	$(PY) -m brinkbyte.catalog.docs docs/catalog.md
 	$(PY) -m brinkbyte.license.docs docs/license-modes.md
+	$(PY) -m brinkbyte.billing.openapi docs/openapi.json
 
 .PHONY: check-generated
 check-generated: $(STAMP) ## fail when a generated file is stale
 	$(PY) -m brinkbyte.resources.crd --check
 	$(PY) -m brinkbyte.catalog.docs --check docs/catalog.md
 	$(PY) -m brinkbyte.license.docs --check docs/license-modes.md
+	$(PY) -m brinkbyte.billing.openapi --check docs/openapi.json
 
 # ---- tests -----------------------------------------------------------------------------------
 

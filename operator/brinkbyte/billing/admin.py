@@ -11,6 +11,8 @@ from typing import Any, Final, TypeVar
 from uuid import UUID, uuid4
 
 from brinkbyte.billing import audit, operators
+from brinkbyte.billing.api_keys import service as api_keys
+from brinkbyte.billing.api_keys.schemas import ApiKeyCreate
 from brinkbyte.billing.auth import Scope, Secrets, scope_names
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers import service as customer_service
@@ -62,7 +64,8 @@ class Admin:
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._now(), UTC)
 
-    def _need_secrets(self) -> Secrets:
+    def need_secrets(self) -> Secrets:
+        """Return what makes and hashes secrets."""
         if self.secrets is None:
             raise PermanentError(
                 "set BRINKBYTE_PEPPER (or BRINKBYTE_PEPPER_FILE) to the server's: secrets are "
@@ -95,7 +98,7 @@ class Admin:
         self, customer_id: str, *, replace: bool = False, life: timedelta = ENROLLMENT_LIFE
     ) -> tuple[str, datetime]:
         """Make a one-time enrollment token; returns it and its end. It is shown only now."""
-        secrets = self._need_secrets()
+        secrets = self.need_secrets()
         token, credential_id = secrets.create("enrollment"), uuid4()
         end = self._moment() + life
         async with self.database.tenant(customer_id) as connection:
@@ -133,7 +136,7 @@ class Admin:
             name: who uses it.
             families: product lines whose meters it may report.
         """
-        secrets = self._need_secrets()
+        secrets = self.need_secrets()
         unknown = sorted(set(families) - set(self.catalog.families))
         if unknown:
             raise PermanentError(
@@ -161,6 +164,24 @@ class Admin:
                 details={"name": name, "families": list(families)},
             )
         return secret
+
+    async def create_tenant_key(
+        self, customer_id: str, scopes: Sequence[str], *, name: str = "cli"
+    ) -> str:
+        """Make an API key for a customer's own programs; returns the secret, shown only now.
+
+        Args:
+            customer_id: whose.
+            scopes: of ``billing:read`` and ``billing:write``.
+            name: what it is for.
+        """
+        secrets = self.need_secrets()
+        request = ApiKeyCreate.model_validate({"name": name, "scopes": tuple(scopes)})
+        async with self.database.tenant(customer_id) as connection:
+            made = await api_keys.create_in(
+                connection, secrets, customer_id, request, actor=ACTOR, now=self._now()
+            )
+        return made.secret
 
     async def list_operators(self) -> list[Row]:
         """Return the vendor's own credentials, newest first."""

@@ -13,34 +13,26 @@ from typing import Any
 
 import psycopg
 from fastapi import FastAPI, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from psycopg_pool import PoolTimeout
+from redis.asyncio import Redis
 
 from brinkbyte import __version__
-from brinkbyte.billing.administration import endpoints as administration
 from brinkbyte.billing.administration.gauges import Gauges
 from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.context import Context, GatewayNames
-from brinkbyte.billing.customers import endpoints as customers
 from brinkbyte.billing.db import Database
-from brinkbyte.billing.http import BODY_SCHEMAS
-from brinkbyte.billing.instances import endpoints as instances
-from brinkbyte.billing.invoices import endpoints as invoices
-from brinkbyte.billing.licenses import endpoints as licenses
 from brinkbyte.billing.licenses.keys import KeyRing, release_roots
-from brinkbyte.billing.notifications import endpoints as notifications
+from brinkbyte.billing.openapi import complete
 from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
-from brinkbyte.billing.quotas import endpoints as quotas
-from brinkbyte.billing.quotas import gateway
 from brinkbyte.billing.quotas.cache import QuotaCache
+from brinkbyte.billing.rate_limits import Limiter, RateLimits
+from brinkbyte.billing.routers import ROUTERS
 from brinkbyte.billing.settings import ServerSettings
-from brinkbyte.billing.subscriptions import endpoints as subscriptions
+from brinkbyte.billing.shield import Shield
 from brinkbyte.billing.subscriptions.standing import add_months
-from brinkbyte.billing.usage import endpoints as usage
-from brinkbyte.billing.usage import queries as usage_queries
-from brinkbyte.billing.usage import reconciling
 from brinkbyte.billing.usage import repository as ledger
-from brinkbyte.billing.webhooks import endpoints as webhooks
 from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import postgres_pool
@@ -79,8 +71,11 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                         name="brinkbyte-billing-admin",
                     )
                 )
-            redis_url = settings.redis_url
-            quota_cache = QuotaCache(None if redis_url is None else redis_url.get_secret_value())
+            redis_url = (
+                None if settings.redis_url is None else settings.redis_url.get_secret_value()
+            )
+            secrets = settings.webhook_secrets()
+            quota_cache = QuotaCache(redis_url)
             stack.push_async_callback(quota_cache.aclose)
             app.state.context = Context(
                 database=Database(pool),
@@ -90,9 +85,7 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                 clock=clock,
                 threads=threads,
                 administration=None if across is None else Database(across),
-                webhooks=StripeWebhooks(settings.webhook_secrets(), clock)
-                if settings.webhook_secrets()
-                else None,
+                webhooks=StripeWebhooks(secrets, clock) if secrets else None,
                 quota_cache=quota_cache,
                 webhook_allow_private=settings.webhook_allow_private,
                 gateway=GatewayNames(
@@ -103,46 +96,27 @@ def create_app(settings: ServerSettings, *, clock: Callable[[], float] = time.ti
                 ),
             )
             app.state.gauges = Gauges(app.state.context)
+            if redis_url is not None:
+                redis = Redis.from_url(redis_url, socket_timeout=0.5, socket_connect_timeout=0.5)
+                stack.push_async_callback(redis.aclose)
+                app.state.limiter.redis = redis
             app.state.started = time.monotonic()
             yield
 
     app = FastAPI(
         title="BrinkByte billing API", version=__version__, lifespan=lifespan, redoc_url=None
     )
+    app.state.limiter = Limiter(settings.rate_limit)
     install_problem_handlers(app)
     _install_database_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(RateLimits)
     _install_probes(app)
-    for module in (
-        customers,
-        subscriptions,
-        instances,
-        licenses,
-        usage,
-        reconciling,
-        administration,
-        invoices,
-    ):
-        app.include_router(module.router)
-    app.include_router(licenses.well_known)
-    app.include_router(usage_queries.router)
-    app.include_router(webhooks.router)
-    for module in (quotas, gateway, notifications):
-        app.include_router(module.router)
-    _complete_openapi(app)
+    app.add_middleware(Shield)
+    for router in ROUTERS:
+        app.include_router(router)
+    complete(app)
     return app
-
-
-def _complete_openapi(app: FastAPI) -> None:
-    generate = app.openapi
-
-    def complete() -> dict[str, Any]:
-        document = generate()
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for name, schema in BODY_SCHEMAS.items():
-            schemas.setdefault(name, schema)
-        return document
-
-    app.openapi = complete  # type: ignore[method-assign]  # FastAPI's documented way to extend it
 
 
 def _install_database_handlers(app: FastAPI) -> None:
@@ -213,7 +187,7 @@ def _install_probes(app: FastAPI) -> None:
             **_counts(context),
         }
 
-    @app.get("/metrics", tags=["probes"])
+    @app.get("/metrics", tags=["probes"], response_class=PlainTextResponse)
     async def metrics(request: Request) -> Response:
         """Return Prometheus metrics."""
         context: Context = request.app.state.context

@@ -11,6 +11,7 @@ import typer
 
 from brinkbyte.billing.admin_cli import admin_app
 from brinkbyte.billing.administration.commands import add_commands
+from brinkbyte.billing.api_keys.commands import key_app, user_app
 from brinkbyte.billing.bundle_cli import bundle
 from brinkbyte.billing.licenses import keys as key_files
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
@@ -30,6 +31,8 @@ admin_app.command("bundle")(bundle)
 admin_app.add_typer(usage_app, name="usage")
 add_usage_commands(admin_app)
 admin_app.add_typer(provider_app, name="provider")
+admin_app.add_typer(key_app, name="key")
+admin_app.add_typer(user_app, name="user")
 
 
 @app.command()

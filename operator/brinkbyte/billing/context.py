@@ -17,6 +17,7 @@ from brinkbyte.billing.licenses.keys import KeyRing
 from brinkbyte.billing.metrics import Metrics
 from brinkbyte.billing.providers.stripe_webhooks import StripeWebhooks
 from brinkbyte.billing.quotas.cache import QuotaCache
+from brinkbyte.billing.users.passwords import Passwords
 from brinkbyte.catalog import Catalog
 
 T = TypeVar("T")
@@ -73,6 +74,7 @@ class Context:
     quota_cache: QuotaCache = field(default_factory=lambda: QuotaCache(None))
     gateway: GatewayNames = GatewayNames()
     webhook_allow_private: bool = False
+    passwords: Passwords = field(default_factory=Passwords)
 
     def now(self) -> int:
         """Return Unix seconds."""

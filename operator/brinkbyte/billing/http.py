@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -32,6 +33,7 @@ async def read_body(request: Request, limit: int) -> bytes:
                 f"the body is longer than {limit} bytes; send less at once",
                 reason="BodyTooLarge",
             )
+    request.state.body_digest = hashlib.sha256(body).digest()
     return bytes(body)
 
 

@@ -113,9 +113,12 @@ class ServerSettings(ProviderSettings):
         signing_keys_dir: ``<kind>.pem`` of each kind and the root-signed ``jwks.json``.
         catalog: version of the price list; the newest if unset.
         pool_size: database connections at most.
+        redis_url: of a Redis for the quota cache and for rate limits that servers share; without
+            it each look is a query, and each server counts alone.
+        rate_limit: calls a second of one credential (bursts of ten times as many); an address has
+            five times as many; 0 limits nothing.
         listen_host: address to listen on.
         listen_port: port to listen on.
-        redis_url: of the quota cache; without it each look is a query.
         gateway_meter: what a gateway's request uses when it names no meter.
         gateway_meter_header: header in which a gateway names the meter.
         gateway_quantity_header: header in which it says how much; 1 without it.
@@ -143,6 +146,7 @@ class ServerSettings(ProviderSettings):
     gateway_quantity_header: HeaderName = "X-BrinkByte-Quantity"
     gateway_customer_header: HeaderName = "X-BrinkByte-Customer"
     webhook_allow_private: bool = False
+    rate_limit: Annotated[float, Field(ge=0, le=100_000)] = 200
     listen_host: str = "127.0.0.1"
     listen_port: Annotated[int, Field(ge=0, le=65535)] = 8080
     tls_cert: Path | None = None

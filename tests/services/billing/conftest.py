@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from brinkbyte.billing.db import Database
 from brinkbyte.billing.migrate import ADMIN, API
 from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.subscriptions.schemas import SubscriptionSet
+from brinkbyte.billing.users import passwords
 from brinkbyte.kit.pools import postgres_pool
 from brinkbyte.license.keys import PublicJwk, load_roots, verify_key_set
 from services.billing.site import Site
@@ -123,6 +124,20 @@ class Billing:
         assert answer.status_code == 201, answer.text
         return site
 
+    @asynccontextmanager
+    async def tenant_client(
+        self, name: str = CUSTOMER, scopes: Sequence[str] = ("billing:read", "billing:write")
+    ) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of this API with a new API key of a customer's."""
+        async with self.admin() as admin:
+            key = await admin.create_tenant_key(name, scopes)
+        async with httpx.AsyncClient(
+            transport=self.http._transport,
+            base_url=str(self.http.base_url),
+            headers={"authorization": f"Bearer {key}"},
+        ) as client:
+            yield client
+
     @property
     def keys(self) -> dict[str, PublicJwk]:
         """Keys of the verified key set."""
@@ -141,6 +156,12 @@ def database(postgres_server: PostgresServer, template: str) -> Iterator[str]:
     name = postgres_server.create_database(template=template, prefix="billing")
     yield name
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Password hashes that cost little; their form is the same."""
+    monkeypatch.setattr(passwords, "LOG2_N", 8)
 
 
 @pytest.fixture
@@ -180,6 +201,13 @@ async def vendor(billing: Billing) -> AsyncIterator[httpx.AsyncClient]:
         credential = await admin.create_operator("tests")
     billing.http.headers["authorization"] = f"Bearer {credential}"
     return billing.http
+
+
+@pytest.fixture
+async def tenant(acme: Site, billing: Billing) -> AsyncIterator[httpx.AsyncClient]:
+    """A client with an API key of acme's that may read and write billing."""
+    async with billing.tenant_client(CUSTOMER) as client:
+        yield client
 
 
 @pytest.fixture

@@ -108,12 +108,6 @@ async def create_in(
     return _customer(row)
 
 
-async def create(context: Context, request: CustomerCreate, actor: str) -> Customer:
-    """Create a customer (see :func:`create_in`)."""
-    async with context.database.tenant(request.customer_id) as connection:
-        return await create_in(connection, request, actor=actor, now=context.now())
-
-
 async def license_of(context: Context, customer_id: str) -> LicenseDocument:
     """Return the newest license of the customer's live instance.
 

@@ -29,6 +29,11 @@ from brinkbyte.license.wire import (
     ValidateRequest,
 )
 
+
+class _JwkSet(JSONResponse):
+    media_type = "application/jwk-set+json"
+
+
 router = APIRouter(prefix="/api/v1", tags=["licenses"])
 well_known = APIRouter(prefix="/.well-known", tags=["licenses"])
 Server = Annotated[Context, Depends(get_context)]
@@ -67,13 +72,12 @@ async def keys(context: Server) -> dict[str, Any]:
     return context.keyring.document
 
 
-@well_known.get("/jwks.json")
+@well_known.get("/jwks.json", response_class=_JwkSet)
 async def jwks(context: Server) -> JSONResponse:
     """Return the public keys as a plain JWKS (RFC 7517), for tools that know no root signature."""
     context.keyring.refresh()
-    return JSONResponse(
+    return _JwkSet(
         {"keys": context.keyring.document["keys"]},
-        media_type="application/jwk-set+json",
         headers={"Cache-Control": "public, max-age=300"},
     )
 

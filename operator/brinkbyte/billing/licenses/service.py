@@ -12,6 +12,7 @@ from brinkbyte.billing.licenses import documents, issue, repository, settling
 from brinkbyte.billing.licenses.issue import Customer, Issued
 from brinkbyte.billing.quotas import entitlements as quotas
 from brinkbyte.billing.rollout import service as rollout
+from brinkbyte.billing.subscriptions.standing import Standing
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.license.claims import Revocation, SubscriptionStatus, TokenKind
 from brinkbyte.license.modes import FULL_MODES, UPGRADE_URL, LicenseMode
@@ -97,7 +98,11 @@ async def license_waiting(context: Context, caller: InstanceCaller, held: Held) 
 
 def license_mode(customer: Customer, *, revoked: bool, now: int) -> LicenseMode:
     """Return the mode that an instance with the newest license is in."""
-    standing = customer.standing
+    return mode_of(customer.standing, revoked=revoked, now=now)
+
+
+def mode_of(standing: Standing, *, revoked: bool, now: int) -> LicenseMode:
+    """Return the mode that a subscription's standing leads to."""
     if revoked:
         return LicenseMode.REVOKED
     if standing.status_at(now) is SubscriptionStatus.SUSPENDED:

@@ -1,0 +1,1 @@
+"""API keys of customers: for a customer's own programs, made by the vendor or an owner."""
