@@ -81,14 +81,6 @@ async def test_it_serves_its_figures_and_stops_when_told(billing: Billing, tmp_p
     assert len(billing.query("SELECT 1 FROM invoices")) == 1
 
 
-async def test_without_a_database_it_says_so(billing: Billing) -> None:
-    url = f"postgresql://nobody@127.0.0.1:{free_port()}/none"
-    process = command(billing, "--once", BRINKBYTE_WORKER_DATABASE_URL=url)
-    out, _ = await asyncio.to_thread(process.communicate, None, 60)
-    assert process.returncode == 1
-    assert "these jobs failed" in out.decode()
-
-
 def test_worker_sees_nobody_without_a_tenant_and_no_secrets(billing: Billing) -> None:
     with psycopg.connect(billing.dsn(WORKER)) as connection:
         for table in ("audit_log", "subscription_changes", "closed_periods", "agreed_values"):

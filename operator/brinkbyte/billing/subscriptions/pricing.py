@@ -48,9 +48,9 @@ def cost(catalog: Catalog, lines: Sequence[Line], invoiced_at: int) -> Cost:
 
 
 def annual_percent(catalog: Catalog) -> Decimal:
-    """Return what the price list takes off twelve months that are paid ahead."""
-    found = getattr(catalog, "annual_percent", None)
-    return found if isinstance(found, Decimal) else Decimal(0)
+    """Return what the price list takes off twelve months paid ahead; an empty one is nothing."""
+    listed = catalog.rules.annual_payment.percent
+    return Decimal(0) if listed is None else listed
 
 
 def preview(
