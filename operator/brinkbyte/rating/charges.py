@@ -134,7 +134,13 @@ def rises(rated: Rated) -> Iterator[Line]:
     if cover.opening is not None:
         table = price_table(rated.catalog, cover.opening.change.terms)
         paid = {item.family or item.line: item for item in table.every("month")}
-    for day, group in by_day(rated.timeline.later(cover, rated.period.end)):
+    opening_too = [] if cover.opening is None else [cover.opening]
+    # What it opened with is the newest of its instant: the day's last price may be its.
+    wishes = sorted(
+        [*rated.timeline.later(cover, rated.period.end), *opening_too],
+        key=lambda stretch: stretch.start,
+    )
+    for day, group in by_day(iter(wishes)):
         for item in _day_highest(rated.catalog, group):
             key = item.family or item.line
             before = paid.get(key)
