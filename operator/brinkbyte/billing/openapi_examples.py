@@ -106,6 +106,10 @@ BY_SCHEMA: Final[dict[str, Any]] = {
             "overrides": {"fleet.plan.professional.price": "199"},
         },
     },
+    "SubscriptionWish": {
+        "plans": {"fleet": "professional"},
+        "quantities": {"vision.base_seat": 12, "vision.device.basic": 5},
+    },
     "FlagsPatch": {"offlineMode": False},
     "PaymentNotice": {"state": "failed", "dueAt": _NOW},
     "UserPatch": {"role": "billing"},

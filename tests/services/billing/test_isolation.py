@@ -25,6 +25,7 @@ PUBLIC = {
     "GET /.well-known/jwks.json",
     "POST /api/v1/enrollments",
     "POST /api/account/sign-in",
+    "POST /api/billing/webhooks/stripe",
     "POST /api/account/sign-in/link",
     "POST /api/account/sign-in/token",
 }
@@ -42,6 +43,25 @@ WITH_THE_OTHERS_IDS = {
     "POST /api/v1/entitlements/check": 200,
     "GET /api/v1/usage/head": 200,
     "POST /api/v1/usage/batch": 403,
+    # Subscriptions, invoices, usage, quotas.
+    "GET /api/billing/subscription": 200,
+    "POST /api/billing/subscription": 409,
+    "PUT /api/billing/subscription": 200,
+    "DELETE /api/billing/subscription": 200,
+    "POST /api/billing/subscription/preview": 200,
+    "GET /api/billing/invoices": 200,
+    "GET /api/billing/invoices/upcoming": 200,
+    "GET /api/billing/invoices/{invoice_id}": 404,
+    "GET /api/billing/invoices/{invoice_id}/pdf": 404,
+    "GET /api/billing/usage": 200,
+    "GET /api/billing/usage/{metric}": 200,
+    "GET /api/billing/usage/{metric}/top": 200,
+    "GET /api/billing/quotas": 200,
+    "GET /api/billing/cost-alerts": 200,
+    "POST /api/billing/cost-alerts": 200,
+    "DELETE /api/billing/cost-alerts/{alert}": 404,
+    "GET /api/v1/gateway/authorize": 403,
+    "POST /api/v1/gateway/authorize": 403,
     # People and programs.
     "GET /api/billing/keys": 200,
     "POST /api/billing/keys": 201,
@@ -60,7 +80,11 @@ WITH_THE_OTHERS_IDS = {
     "POST /api/account/sign-out": 204,
     "DELETE /api/v1/instance": 204,
 }
-LAST = ("POST /api/account/sign-out", "DELETE /api/v1/instance")
+LAST = (
+    "DELETE /api/billing/subscription",
+    "POST /api/account/sign-out",
+    "DELETE /api/v1/instance",
+)
 SCHEMES = ("instanceCredential", "tenantKey", "session")
 
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import httpx
 
@@ -105,6 +106,18 @@ async def _company(
         "key_id": made["keyId"],
         "user_id": second["userId"],
         "session_id": owner.session["sessionId"],
+        "invoice_id": str(
+            next(
+                iter(
+                    billing.query(
+                        "SELECT invoice_id AS id FROM invoices WHERE tenant_id = %s", customer
+                    )
+                ),
+                {"id": uuid4()},
+            )["id"]
+        ),
+        "metric": "vision.api_calls",
+        "alert": str(uuid4()),
     }
     markers = {
         f"{customer} Ltd",
@@ -117,7 +130,7 @@ async def _company(
         watched,
         site.instance_id,
         made["secret"],
-        *ids.values(),
+        *(value for name, value in ids.items() if name != "metric"),
     }
     return Company(customer, site, program, owner, ids, markers)
 
