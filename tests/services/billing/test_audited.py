@@ -28,6 +28,8 @@ NOT_AUDITED = {
     "POST /api/v1/gateway/authorize": "counts use, as the ledger does",
 }
 ADMIN = "/api/v1/admin/customers/acme"
+TARGETS = "/api/billing/notifications/targets"
+THE_CUSTOMERS_TARGETS = "/api/v1/admin/customers/{customer_id}/notifications/targets"
 WISH = {
     "plans": {"fleet": "professional"},
     "quantities": {"vision.base_seat": 12, "vision.device.basic": 5},
@@ -83,11 +85,6 @@ async def _end_session(world: World) -> httpx.Response:
     return await world.mine.owner.call("DELETE", path)
 
 
-async def _delete_cost_alert(world: World) -> httpx.Response:
-    (alert,) = world.billing.query("SELECT id FROM cost_alerts WHERE tenant_id = 'acme'")
-    return await world.mine.owner.call("DELETE", f"/api/billing/cost-alerts/{alert['id']}")
-
-
 async def _release(world: World) -> httpx.Response:
     site = world.other.site
     early = site.event(ahead=25 * 3600)
@@ -129,6 +126,25 @@ def _new_user(call: Callable[[World, str], Awaitable[httpx.Response]]) -> Call:
 def _new_key(call: Callable[[World, str], Awaitable[httpx.Response]]) -> Call:
     async def run(world: World) -> httpx.Response:
         return await call(world, await _key(world))
+
+    return run
+
+
+def _new_target(call: Callable[[World, str], Awaitable[httpx.Response]]) -> Call:
+    async def run(world: World) -> httpx.Response:
+        body = {"channel": "email", "address": "gone@acme.example"}
+        made = await world.vendor.post(f"{ADMIN}/notifications/targets", json=body)
+        return await call(world, made.json()["id"])
+
+    return run
+
+
+def _disabled(call: Call) -> Call:
+    async def run(world: World) -> httpx.Response:
+        world.billing.query(
+            "UPDATE notification_targets SET disabled_at = now(), disabled_reason = 'gone'"
+        )
+        return await call(world)
 
     return run
 
@@ -230,7 +246,47 @@ CALLS: dict[str, tuple[str, Call]] = {
     ),
     "DELETE /api/billing/cost-alerts/{alert}": (
         "cost_alert.deleted",
-        _delete_cost_alert,
+        _owner("DELETE", "/api/billing/cost-alerts/{alert}"),
+    ),
+    f"POST {TARGETS}": (
+        "notification_target.created",
+        _owner("POST", TARGETS, {"channel": "email", "address": "a@acme.example"}),
+    ),
+    f"PUT {TARGETS}/{{target}}": (
+        "notification_target.changed",
+        _owner("PUT", f"{TARGETS}/{{target}}", {"kinds": ["limit_reached"]}),
+    ),
+    f"POST {TARGETS}/{{target}}/roll-secret": (
+        "notification_target.secret_rolled",
+        _owner("POST", f"{TARGETS}/{{target}}/roll-secret"),
+    ),
+    f"POST {TARGETS}/{{target}}/enable": (
+        "notification_target.enabled",
+        _disabled(_owner("POST", f"{TARGETS}/{{target}}/enable")),
+    ),
+    f"POST {THE_CUSTOMERS_TARGETS}": (
+        "notification_target.created",
+        _vendor("POST", THE_CUSTOMERS_TARGETS, {"channel": "sms", "address": "+61412345678"}),
+    ),
+    f"PUT {THE_CUSTOMERS_TARGETS}/{{target}}": (
+        "notification_target.changed",
+        _vendor("PUT", f"{THE_CUSTOMERS_TARGETS}/{{target}}", {"kinds": []}),
+    ),
+    f"POST {THE_CUSTOMERS_TARGETS}/{{target}}/roll-secret": (
+        "notification_target.secret_rolled",
+        _vendor("POST", f"{THE_CUSTOMERS_TARGETS}/{{target}}/roll-secret"),
+    ),
+    f"POST {THE_CUSTOMERS_TARGETS}/{{target}}/enable": (
+        "notification_target.enabled",
+        _disabled(_vendor("POST", f"{THE_CUSTOMERS_TARGETS}/{{target}}/enable")),
+    ),
+    f"DELETE {TARGETS}/{{target}}": (
+        "notification_target.deleted",
+        _owner("DELETE", f"{TARGETS}/{{target}}"),
+    ),
+    f"DELETE {THE_CUSTOMERS_TARGETS}/{{target}}": (
+        "notification_target.deleted",
+        _new_target(lambda w, target: w.vendor.delete(f"{ADMIN}/notifications/targets/{target}")),
     ),
     "PUT /api/billing/subscription": (
         "subscription.changed",

@@ -42,8 +42,10 @@ WITH_THE_OTHERS_IDS = {
     "POST /api/v1/licenses/validate": 403,
     "POST /api/v1/entitlements/check": 200,
     "GET /api/v1/usage/head": 200,
+    "GET /api/v1/usage/events": 200,
+    "GET /api/v1/usage/batches": 200,
     "POST /api/v1/usage/batch": 403,
-    # Subscriptions, invoices, usage, quotas.
+    # Subscriptions, invoices, usage, quotas, notifications.
     "GET /api/billing/subscription": 200,
     "POST /api/billing/subscription": 409,
     "PUT /api/billing/subscription": 200,
@@ -60,6 +62,13 @@ WITH_THE_OTHERS_IDS = {
     "GET /api/billing/cost-alerts": 200,
     "POST /api/billing/cost-alerts": 200,
     "DELETE /api/billing/cost-alerts/{alert}": 404,
+    "GET /api/billing/notifications": 200,
+    "GET /api/billing/notifications/targets": 200,
+    "POST /api/billing/notifications/targets": 200,
+    "PUT /api/billing/notifications/targets/{target}": 404,
+    "POST /api/billing/notifications/targets/{target}/enable": 404,
+    "POST /api/billing/notifications/targets/{target}/roll-secret": 404,
+    "DELETE /api/billing/notifications/targets/{target}": 404,
     "GET /api/v1/gateway/authorize": 403,
     "POST /api/v1/gateway/authorize": 403,
     # People and programs.
