@@ -250,7 +250,7 @@ CALLS: dict[str, tuple[str, Call]] = {
     ),
     f"POST {TARGETS}": (
         "notification_target.created",
-        _owner("POST", TARGETS, {"channel": "email", "address": "a@acme.example"}),
+        _owner("POST", TARGETS, {"channel": "email", "address": "told@acme.example"}),
     ),
     f"PUT {TARGETS}/{{target}}": (
         "notification_target.changed",
