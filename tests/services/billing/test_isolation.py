@@ -194,6 +194,26 @@ async def test_nothing_of_another_customer_is_read_or_written(
         assert stale == set(), "these operations are gone"
 
 
+async def test_a_session_counts_no_use_at_a_gateway(
+    vendor: httpx.AsyncClient, billing: Billing
+) -> None:
+    """Another site's page has a browser send the cookie: with a link, for GET needs no token."""
+    asked = "/api/v1/gateway/authorize"
+    async with world(billing, vendor) as found:
+        await billing.buy(found.mine.customer, {"plans": {"platform": "free"}})
+        before = found.everything_of(found.mine.customer)
+        for method in ("GET", "POST"):
+            for path in (asked, f"{asked}/things", f"{asked}?refuse=403"):
+                answer = await found.mine.owner.call(method, path)
+                assert (answer.status_code, answer.json()["reason"]) == (401, "Unauthorized"), path
+        assert found.everything_of(found.mine.customer) == before
+        # A key's call does count.
+        answer = await found.mine.program.get(asked)
+        assert answer.status_code == 200, answer.text
+        after = found.everything_of(found.mine.customer)
+        assert {"usage_events"} <= {name for name in before if before[name] != after[name]}
+
+
 async def test_no_table_shows_or_takes_a_row_of_another_customer(
     vendor: httpx.AsyncClient, billing: Billing
 ) -> None:

@@ -129,17 +129,22 @@ def _routes(
             )
 
     @router.post(f"{targets}/{{target}}/roll-secret")
-    async def roll(context: Server, target: UUID, whose: Whose = Depends(writer)) -> Target:
+    async def roll(
+        context: Server, target: UUID, once: OnceOnly, whose: Whose = Depends(writer)
+    ) -> Target:
         """Give a webhook its next secret; the one before signs too for a day."""
-        async with context.database.tenant(whose.tenant_id) as connection:
-            return await service.roll(
+        return await once.run(
+            whose.tenant_id,
+            Target,
+            lambda connection: service.roll(
                 connection,
                 whose.tenant_id,
                 target,
                 context.secrets,
                 actor=whose.actor,
                 now=context.now(),
-            )
+            ),
+        )
 
     @router.delete(f"{targets}/{{target}}", status_code=204)
     async def remove(context: Server, target: UUID, whose: Whose = Depends(writer)) -> None:
