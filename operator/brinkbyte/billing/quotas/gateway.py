@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -164,7 +164,7 @@ async def authorize_path(
 
 
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
-_SECURITY: Final = {"security": [{"tenantKey": []}, {"vendorCredential": []}]}
+_SECURITY: Final[dict[str, Any]] = {"security": [{"tenantKey": []}, {"vendorCredential": []}]}
 # One by one: each operation of the API's description has an id of its own.
 for _method in ("GET", "POST"):
     router.add_api_route(
