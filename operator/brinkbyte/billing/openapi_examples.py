@@ -106,6 +106,17 @@ BY_SCHEMA: Final[dict[str, Any]] = {
             "overrides": {"fleet.plan.professional.price": "199"},
         },
     },
+    "SubscriptionWish": {
+        "plans": {"fleet": "professional"},
+        "quantities": {"vision.base_seat": 12, "vision.device.basic": 5},
+    },
+    "TargetCreate": {
+        "channel": "webhook",
+        "address": "https://example.com/billing",
+        "kinds": ["limit_reached", "payment_failed"],
+    },
+    "LedgerEvents": {"events": [[_ID, _DIGEST]], "quarantined": [], "next": None},
+    "LedgerBatches": {"batches": [[_ID, 17, _DIGEST]], "more": False},
     "FlagsPatch": {"offlineMode": False},
     "PaymentNotice": {"state": "failed", "dueAt": _NOW},
     "UserPatch": {"role": "billing"},

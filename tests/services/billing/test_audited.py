@@ -22,8 +22,18 @@ NOT_AUDITED = {
     "POST /api/v1/entitlements/check": "reads only",
     "POST /api/v1/usage/batch": "the ledger is a record itself, sealed and receipted",
     "POST /api/usage/report": "the ledger is a record itself",
+    "POST /api/billing/subscription/preview": "writes nothing",
+    "POST /api/billing/webhooks/stripe": "an inbox; what comes of it is audited where it is done",
+    "POST /api/v1/quotas/reserve": "counts use, as the ledger does",
+    "POST /api/v1/gateway/authorize": "counts use, as the ledger does",
 }
 ADMIN = "/api/v1/admin/customers/acme"
+TARGETS = "/api/billing/notifications/targets"
+THE_CUSTOMERS_TARGETS = "/api/v1/admin/customers/{customer_id}/notifications/targets"
+WISH = {
+    "plans": {"fleet": "professional"},
+    "quantities": {"vision.base_seat": 12, "vision.device.basic": 5},
+}
 
 
 async def _enroll(world: World) -> httpx.Response:
@@ -75,6 +85,17 @@ async def _end_session(world: World) -> httpx.Response:
     return await world.mine.owner.call("DELETE", path)
 
 
+async def _release(world: World) -> httpx.Response:
+    site = world.other.site
+    early = site.event(ahead=25 * 3600)
+    claims = await site.report([early], world.billing.keys)
+    assert len(claims.quarantined) == 1
+    # As if its clock had been right: what it was set aside for is gone.
+    world.billing.query("UPDATE usage_quarantine SET received_at = received_at + interval '3 h'")
+    path = f"/api/v1/admin/customers/{world.other.customer}/quarantine/release"
+    return await world.vendor.post(path)
+
+
 def _vendor(method: str, path: str, body: object = None) -> Call:
     return lambda w: w.vendor.request(method, path.format(**w.mine.ids), json=body)
 
@@ -109,6 +130,25 @@ def _new_key(call: Callable[[World, str], Awaitable[httpx.Response]]) -> Call:
     return run
 
 
+def _new_target(call: Callable[[World, str], Awaitable[httpx.Response]]) -> Call:
+    async def run(world: World) -> httpx.Response:
+        body = {"channel": "email", "address": "gone@acme.example"}
+        made = await world.vendor.post(f"{ADMIN}/notifications/targets", json=body)
+        return await call(world, made.json()["id"])
+
+    return run
+
+
+def _disabled(call: Call) -> Call:
+    async def run(world: World) -> httpx.Response:
+        world.billing.query(
+            "UPDATE notification_targets SET disabled_at = now(), disabled_reason = 'gone'"
+        )
+        return await call(world)
+
+    return run
+
+
 CALLS: dict[str, tuple[str, Call]] = {
     "POST /api/customers": (
         "customer.created",
@@ -117,6 +157,14 @@ CALLS: dict[str, tuple[str, Call]] = {
     "POST /api/subscriptions": (
         "subscription.set",
         _vendor("POST", "/api/subscriptions", {"customerId": "acme", "terms": DEFAULT_TERMS}),
+    ),
+    "PUT /api/customers/{customer_id}/agreed": (
+        "subscription.agreed",
+        _vendor(
+            "PUT",
+            "/api/customers/acme/agreed",
+            {"overrides": DEFAULT_TERMS["overrides"], "annualPercent": "5"},
+        ),
     ),
     "PUT /api/v1/inventory": ("inventory.changed", _inventory),
     "PUT /api/v1/instance/key": ("instance.key_registered", _register_key),
@@ -192,6 +240,66 @@ CALLS: dict[str, tuple[str, Call]] = {
         "user.removed",
         _owner("DELETE", "/api/billing/users/{user_id}"),
     ),
+    "POST /api/billing/cost-alerts": (
+        "cost_alert.created",
+        _owner("POST", "/api/billing/cost-alerts", {"amount": "100"}),
+    ),
+    "DELETE /api/billing/cost-alerts/{alert}": (
+        "cost_alert.deleted",
+        _owner("DELETE", "/api/billing/cost-alerts/{alert}"),
+    ),
+    f"POST {TARGETS}": (
+        "notification_target.created",
+        _owner("POST", TARGETS, {"channel": "email", "address": "told@acme.example"}),
+    ),
+    f"PUT {TARGETS}/{{target}}": (
+        "notification_target.changed",
+        _owner("PUT", f"{TARGETS}/{{target}}", {"kinds": ["limit_reached"]}),
+    ),
+    f"POST {TARGETS}/{{target}}/roll-secret": (
+        "notification_target.secret_rolled",
+        _owner("POST", f"{TARGETS}/{{target}}/roll-secret"),
+    ),
+    f"POST {TARGETS}/{{target}}/enable": (
+        "notification_target.enabled",
+        _disabled(_owner("POST", f"{TARGETS}/{{target}}/enable")),
+    ),
+    f"POST {THE_CUSTOMERS_TARGETS}": (
+        "notification_target.created",
+        _vendor("POST", THE_CUSTOMERS_TARGETS, {"channel": "sms", "address": "+61412345678"}),
+    ),
+    f"PUT {THE_CUSTOMERS_TARGETS}/{{target}}": (
+        "notification_target.changed",
+        _vendor("PUT", f"{THE_CUSTOMERS_TARGETS}/{{target}}", {"kinds": []}),
+    ),
+    f"POST {THE_CUSTOMERS_TARGETS}/{{target}}/roll-secret": (
+        "notification_target.secret_rolled",
+        _vendor("POST", f"{THE_CUSTOMERS_TARGETS}/{{target}}/roll-secret"),
+    ),
+    f"POST {THE_CUSTOMERS_TARGETS}/{{target}}/enable": (
+        "notification_target.enabled",
+        _disabled(_vendor("POST", f"{THE_CUSTOMERS_TARGETS}/{{target}}/enable")),
+    ),
+    f"DELETE {TARGETS}/{{target}}": (
+        "notification_target.deleted",
+        _owner("DELETE", f"{TARGETS}/{{target}}"),
+    ),
+    f"DELETE {THE_CUSTOMERS_TARGETS}/{{target}}": (
+        "notification_target.deleted",
+        _new_target(lambda w, target: w.vendor.delete(f"{ADMIN}/notifications/targets/{target}")),
+    ),
+    "PUT /api/billing/subscription": (
+        "subscription.changed",
+        _owner("PUT", "/api/billing/subscription", WISH),
+    ),
+    "DELETE /api/billing/subscription": (
+        "subscription.canceled",
+        _owner("DELETE", "/api/billing/subscription"),
+    ),
+    "POST /api/billing/subscription": (
+        "subscription.created",
+        _owner("POST", "/api/billing/subscription", WISH),
+    ),
     "POST /api/account/sign-in": ("session.opened", _sign_in),
     "POST /api/account/sign-in/token": ("session.opened", _sign_in_by_link),
     "POST /api/account/sign-in/link": (
@@ -212,6 +320,10 @@ CALLS: dict[str, tuple[str, Call]] = {
     "DELETE /api/v1/instance": (
         "instance.ended",
         lambda w: w.mine.site.call("DELETE", "/api/v1/instance"),
+    ),
+    "POST /api/v1/admin/customers/{customer_id}/quarantine/release": (
+        "quarantine.released",
+        _release,
     ),
 }
 """Operation → the action in the log, and a call that changes something; in this order."""

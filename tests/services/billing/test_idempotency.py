@@ -13,6 +13,7 @@ from services.billing.conftest import Billing
 from services.billing.people import person
 from services.billing.site import Site, reason
 from support.billing import CUSTOMER
+from support.billing import DEFAULT_TERMS as TERMS
 
 KEYS = f"/api/v1/admin/customers/{CUSTOMER}/keys"
 MADE = "SELECT * FROM credentials WHERE kind = 'tenant'"
@@ -165,3 +166,40 @@ async def test_a_customer_is_created_once(vendor: httpx.AsyncClient, billing: Bi
     again = await vendor.post("/api/customers", json=body, headers=keyed("c"))
     assert first.json() == again.json()
     assert again.headers["idempotent-replay"] == "true"
+
+
+async def test_what_a_customer_makes_is_made_once(
+    vendor: httpx.AsyncClient, billing: Billing
+) -> None:
+    await billing.customer(CUSTOMER)
+    webhook = {"channel": "webhook", "address": "https://example.com/told"}
+    email = {"channel": "email", "address": "olive@example.com"}
+    own = "/api/billing/notifications/targets"
+    async with person(billing, vendor) as owner:
+        calls = (
+            (owner.call, "/api/billing/subscription", {"plans": {"platform": "free"}}),
+            (owner.call, "/api/billing/cost-alerts", {"amount": "100"}),
+            (owner.call, own, webhook),
+            (vendor.request, f"/api/v1/admin/customers/{CUSTOMER}/notifications/targets", email),
+            (vendor.request, "/api/subscriptions", {"customerId": CUSTOMER, "terms": TERMS}),
+        )
+        for number, (call, path, body) in enumerate(calls):
+            key = keyed(f"order-{number}")
+            first = await call("POST", path, json=body, headers=key)
+            assert first.is_success, first.text
+            billing.clock.advance(seconds=5)
+            before = billing.query("SELECT count(*) AS count FROM audit_log")
+            again = await call("POST", path, json=body, headers=key)
+            assert (again.status_code, again.json()) == (first.status_code, first.json()), path
+            assert again.headers["idempotent-replay"] == "true"
+            assert billing.query("SELECT count(*) AS count FROM audit_log") == before, path
+        made = (await owner.call("POST", own, json=webhook, headers=keyed("order-2"))).json()
+        rolled = [
+            await owner.call("POST", f"{own}/{made['id']}/roll-secret", headers=keyed("roll"))
+            for _ in range(2)
+        ]
+    assert rolled[0].json() == rolled[1].json()
+    assert rolled[0].json()["secret"] != made["secret"]
+    stored = billing.query("SELECT answer FROM idempotent_answers")
+    assert len(stored) == 4
+    assert not any(b"whsec_" in bytes(row["answer"]) for row in stored)

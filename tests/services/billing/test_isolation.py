@@ -25,6 +25,7 @@ PUBLIC = {
     "GET /.well-known/jwks.json",
     "POST /api/v1/enrollments",
     "POST /api/account/sign-in",
+    "POST /api/billing/webhooks/stripe",
     "POST /api/account/sign-in/link",
     "POST /api/account/sign-in/token",
 }
@@ -41,7 +42,35 @@ WITH_THE_OTHERS_IDS = {
     "POST /api/v1/licenses/validate": 403,
     "POST /api/v1/entitlements/check": 200,
     "GET /api/v1/usage/head": 200,
+    "GET /api/v1/usage/events": 200,
+    "GET /api/v1/usage/batches": 200,
     "POST /api/v1/usage/batch": 403,
+    # Subscriptions, invoices, usage, quotas, notifications.
+    "GET /api/billing/subscription": 200,
+    "POST /api/billing/subscription": 409,
+    "PUT /api/billing/subscription": 200,
+    "DELETE /api/billing/subscription": 200,
+    "POST /api/billing/subscription/preview": 200,
+    "GET /api/billing/invoices": 200,
+    "GET /api/billing/invoices/upcoming": 200,
+    "GET /api/billing/invoices/{invoice_id}": 404,
+    "GET /api/billing/invoices/{invoice_id}/pdf": 404,
+    "GET /api/billing/usage": 200,
+    "GET /api/billing/usage/{metric}": 200,
+    "GET /api/billing/usage/{metric}/top": 200,
+    "GET /api/billing/quotas": 200,
+    "GET /api/billing/cost-alerts": 200,
+    "POST /api/billing/cost-alerts": 200,
+    "DELETE /api/billing/cost-alerts/{alert}": 404,
+    "GET /api/billing/notifications": 200,
+    "GET /api/billing/notifications/targets": 200,
+    "POST /api/billing/notifications/targets": 200,
+    "PUT /api/billing/notifications/targets/{target}": 404,
+    "POST /api/billing/notifications/targets/{target}/enable": 404,
+    "POST /api/billing/notifications/targets/{target}/roll-secret": 404,
+    "DELETE /api/billing/notifications/targets/{target}": 404,
+    "GET /api/v1/gateway/authorize": 403,
+    "POST /api/v1/gateway/authorize": 403,
     # People and programs.
     "GET /api/billing/keys": 200,
     "POST /api/billing/keys": 201,
@@ -60,7 +89,11 @@ WITH_THE_OTHERS_IDS = {
     "POST /api/account/sign-out": 204,
     "DELETE /api/v1/instance": 204,
 }
-LAST = ("POST /api/account/sign-out", "DELETE /api/v1/instance")
+LAST = (
+    "DELETE /api/billing/subscription",
+    "POST /api/account/sign-out",
+    "DELETE /api/v1/instance",
+)
 SCHEMES = ("instanceCredential", "tenantKey", "session")
 
 
@@ -159,6 +192,26 @@ async def test_nothing_of_another_customer_is_read_or_written(
         assert found.everything_of(found.other.customer) == before
         stale = set(WITH_THE_OTHERS_IDS) - set(listed)
         assert stale == set(), "these operations are gone"
+
+
+async def test_a_session_counts_no_use_at_a_gateway(
+    vendor: httpx.AsyncClient, billing: Billing
+) -> None:
+    """Another site's page has a browser send the cookie: with a link, for GET needs no token."""
+    asked = "/api/v1/gateway/authorize"
+    async with world(billing, vendor) as found:
+        await billing.buy(found.mine.customer, {"plans": {"platform": "free"}})
+        before = found.everything_of(found.mine.customer)
+        for method in ("GET", "POST"):
+            for path in (asked, f"{asked}/things", f"{asked}?refuse=403"):
+                answer = await found.mine.owner.call(method, path)
+                assert (answer.status_code, answer.json()["reason"]) == (401, "Unauthorized"), path
+        assert found.everything_of(found.mine.customer) == before
+        # A key's call does count.
+        answer = await found.mine.program.get(asked)
+        assert answer.status_code == 200, answer.text
+        after = found.everything_of(found.mine.customer)
+        assert {"usage_events"} <= {name for name in before if before[name] != after[name]}
 
 
 async def test_no_table_shows_or_takes_a_row_of_another_customer(

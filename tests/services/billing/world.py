@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from brinkbyte.billing.invoices import closing
 from services.billing.conftest import Billing
 from services.billing.people import PASSWORD, Browser, invite, person
 from services.billing.site import Site, camera, device, key_pair
@@ -88,7 +89,8 @@ async def _company(
     devices = [device(1, hardwareId=hardware, name=f"box-{customer}")]
     cameras = [camera(1, cameraId=watched, hardwareId=hardware, name=f"door-{customer}")]
     await site.inventory(devices, cameras)
-    await site.report([site.event()], billing.keys)
+    event = site.event()
+    await site.report([event], billing.keys)
     program = await stack.enter_async_context(billing.tenant_client(customer))
     owner = await stack.enter_async_context(
         person(
@@ -99,12 +101,28 @@ async def _company(
     made = (
         await owner.call("POST", "/api/billing/keys", json={"name": f"key-of-{customer}"})
     ).json()
+    told = f"https://{customer}.example/told"
+    target = await owner.call(
+        "POST",
+        "/api/billing/notifications/targets",
+        json={"channel": "webhook", "address": told},
+    )
+    alerts = await owner.call("POST", "/api/billing/cost-alerts", json={"amount": "250"})
+    async with billing.context.database.tenant(customer) as connection:
+        await closing.settle_due(
+            connection, billing.context.catalog, customer, now=billing.clock.now
+        )
+    (invoice,) = billing.query("SELECT invoice_id FROM invoices WHERE tenant_id = %s", customer)
     ids = {
         "customer_id": customer,
         "camera_id": watched,
         "key_id": made["keyId"],
         "user_id": second["userId"],
         "session_id": owner.session["sessionId"],
+        "invoice_id": str(invoice["invoice_id"]),
+        "metric": "vision.api_calls",
+        "alert": alerts.json()["alerts"][0]["id"],
+        "target": target.json()["id"],
     }
     markers = {
         f"{customer} Ltd",
@@ -117,7 +135,10 @@ async def _company(
         watched,
         site.instance_id,
         made["secret"],
-        *ids.values(),
+        event.id,
+        told,
+        target.json()["secret"],
+        *(value for name, value in ids.items() if name != "metric"),
     }
     return Company(customer, site, program, owner, ids, markers)
 

@@ -21,6 +21,7 @@ PUBLIC = {
     "GET /api/v1/keys": "public keys, root-signed",
     "GET /.well-known/jwks.json": "public keys",
     "POST /api/v1/enrollments": "the body has the one-time token",
+    "POST /api/billing/webhooks/stripe": "the body is signed",
     "POST /api/account/sign-in": "the body has address and password",
     "POST /api/account/sign-in/link": "says nothing about who is known",
     "POST /api/account/sign-in/token": "the body has the link's token",

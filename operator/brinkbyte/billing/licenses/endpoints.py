@@ -12,6 +12,7 @@ from brinkbyte.billing.auth import (
     Scope,
     VendorCaller,
     instance_caller,
+    secured,
     vendor_emitter,
 )
 from brinkbyte.billing.context import Context, get_context
@@ -63,6 +64,9 @@ async def _entitlement_caller(request: Request) -> InstanceCaller | VendorCaller
     if request.headers.get("authorization", "").partition(" ")[2].startswith("bbv_"):
         return await vendor_emitter(request)
     return await _instance(request)
+
+
+secured(_entitlement_caller, "instanceCredential", "vendorCredential")
 
 
 @router.get("/keys")

@@ -13,6 +13,7 @@ from brinkbyte.billing.auth import Scope, TenantCaller, tenant_caller, vendor_ca
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.customers import service as customers
 from brinkbyte.billing.http import described_body, json_body
+from brinkbyte.billing.idempotency import OnceOnly
 from brinkbyte.billing.notifications import service
 from brinkbyte.billing.notifications.schemas import (
     Notifications,
@@ -82,12 +83,15 @@ def _routes(
     @router.post(targets, openapi_extra=described_body(TargetCreate))
     async def create(
         context: Server,
+        once: OnceOnly,
         whose: Whose = Depends(writer),
         request: TargetCreate = Depends(_create),
     ) -> Target:
         """Add an address to tell; a webhook's secret is in this answer alone."""
-        async with context.database.tenant(whose.tenant_id) as connection:
-            return await service.create(
+        return await once.run(
+            whose.tenant_id,
+            Target,
+            lambda connection: service.create(
                 connection,
                 whose.tenant_id,
                 request,
@@ -95,7 +99,8 @@ def _routes(
                 actor=whose.actor,
                 now=context.now(),
                 allow_private=context.webhook_allow_private,
-            )
+            ),
+        )
 
     @router.put(f"{targets}/{{target}}", openapi_extra=described_body(TargetChange))
     async def change(
@@ -124,17 +129,22 @@ def _routes(
             )
 
     @router.post(f"{targets}/{{target}}/roll-secret")
-    async def roll(context: Server, target: UUID, whose: Whose = Depends(writer)) -> Target:
+    async def roll(
+        context: Server, target: UUID, once: OnceOnly, whose: Whose = Depends(writer)
+    ) -> Target:
         """Give a webhook its next secret; the one before signs too for a day."""
-        async with context.database.tenant(whose.tenant_id) as connection:
-            return await service.roll(
+        return await once.run(
+            whose.tenant_id,
+            Target,
+            lambda connection: service.roll(
                 connection,
                 whose.tenant_id,
                 target,
                 context.secrets,
                 actor=whose.actor,
                 now=context.now(),
-            )
+            ),
+        )
 
     @router.delete(f"{targets}/{{target}}", status_code=204)
     async def remove(context: Server, target: UUID, whose: Whose = Depends(writer)) -> None:

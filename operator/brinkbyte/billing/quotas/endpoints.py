@@ -19,6 +19,7 @@ from brinkbyte.billing.auth import (
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.customers import service as customers
 from brinkbyte.billing.http import described_body, json_body
+from brinkbyte.billing.idempotency import OnceOnly
 from brinkbyte.billing.quotas import costs, enforcement, repository
 from brinkbyte.billing.quotas.answers import refused
 from brinkbyte.billing.quotas.limits import PERCENT
@@ -147,18 +148,22 @@ async def cost_alerts(context: Server, caller: Reader) -> CostAlerts:
 async def add_cost_alert(
     context: Server,
     caller: Writer,
+    once: OnceOnly,
     request: Annotated[CostAlertSet, Depends(json_body(CostAlertSet))],
 ) -> CostAlerts:
     """Set an amount to be told of, once a billing period."""
-    async with context.database.tenant(caller.tenant_id) as connection:
-        return await costs.add(
+    return await once.run(
+        caller.tenant_id,
+        CostAlerts,
+        lambda connection: costs.add(
             connection,
             context.catalog,
             caller.tenant_id,
             request,
             actor=caller.actor,
             now=context.now(),
-        )
+        ),
+    )
 
 
 @router.delete("/api/billing/cost-alerts/{alert}", status_code=204)

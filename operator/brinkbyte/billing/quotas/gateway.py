@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -51,8 +51,18 @@ def _key_as_bearer(request: Request) -> Request:
 
 
 async def _caller(request: Request, context: Context, meter: str) -> GatewayCaller:
-    """Find the customer: of the tenant's own key, or named by an emitter of the vendor's."""
+    """Find the customer: of the tenant's own key, or named by an emitter of the vendor's.
+
+    Never a session: GET counts too, and its cookie comes with a link on another site's page.
+    """
     asked = _key_as_bearer(request)
+    if "authorization" not in asked.headers:
+        raise ProblemError(
+            _UNAUTHORIZED,
+            "send `Authorization: Bearer <API key>` or `X-API-Key`; a session does not count here",
+            reason="Unauthorized",
+            headers={"WWW-Authenticate": "Bearer"},
+        )
     if asked.headers.get("authorization", "").partition(" ")[2].startswith("bbv_"):
         vendor = await vendor_emitter(asked)
         enforcement.check_family(context, vendor, meter)
@@ -154,9 +164,16 @@ async def authorize_path(
 
 
 _METHODS: Final = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+_SECURITY: Final[dict[str, Any]] = {"security": [{"tenantKey": []}, {"vendorCredential": []}]}
 # One by one: each operation of the API's description has an id of its own.
-router.add_api_route("/authorize", authorize, methods=["GET"], response_class=Response)
-router.add_api_route("/authorize", authorize, methods=["POST"], response_class=Response)
+for _method in ("GET", "POST"):
+    router.add_api_route(
+        "/authorize",
+        authorize,
+        methods=[_method],
+        response_class=Response,
+        openapi_extra=_SECURITY,
+    )
 # Envoy puts the client's own path behind its prefix and keeps the client's method.
 router.add_api_route(
     "/authorize/{path:path}", authorize_path, methods=_METHODS, include_in_schema=False

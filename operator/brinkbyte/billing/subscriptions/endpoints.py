@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends
 from brinkbyte.billing.auth import Scope, TenantCaller, tenant_caller, vendor_caller
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.http import described_body, json_body
+from brinkbyte.billing.idempotency import OnceOnly
 from brinkbyte.billing.subscriptions import own, service
 from brinkbyte.billing.subscriptions.schemas import (
     AgreedValues,
@@ -29,10 +30,17 @@ Wish = Annotated[SubscriptionWish, Depends(json_body(SubscriptionWish))]
 async def set_subscription(
     context: Annotated[Context, Depends(get_context)],
     actor: Annotated[str, Depends(vendor_caller)],
+    once: OnceOnly,
     request: Annotated[SubscriptionSet, Depends(json_body(SubscriptionSet))],
 ) -> Subscription:
     """Set what a customer has bought."""
-    return await service.set_subscription(context, request, actor)
+    return await once.run(
+        request.customer_id,
+        Subscription,
+        lambda connection: service.set_in(
+            connection, context.catalog, request, actor=actor, now=context.now()
+        ),
+    )
 
 
 @router.put("/customers/{customer_id}/agreed", openapi_extra=described_body(AgreedValues))
@@ -58,10 +66,14 @@ async def get_subscription(
     "/billing/subscription", status_code=201, openapi_extra=described_body(SubscriptionWish)
 )
 async def create_subscription(
-    context: Annotated[Context, Depends(get_context)], caller: Writer, wish: Wish
+    context: Annotated[Context, Depends(get_context)], caller: Writer, once: OnceOnly, wish: Wish
 ) -> OwnSubscription:
     """Subscribe, or subscribe again after the end."""
-    return await own.create(context, caller, wish)
+    return await once.run(
+        caller.tenant_id,
+        OwnSubscription,
+        lambda connection: own.create_in(connection, context, caller, wish),
+    )
 
 
 @router.put("/billing/subscription", openapi_extra=described_body(SubscriptionWish))

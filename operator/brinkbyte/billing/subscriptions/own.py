@@ -45,7 +45,9 @@ async def get(context: Context, caller: TenantCaller) -> OwnSubscription:
         return await _answer(connection, context, caller.tenant_id)
 
 
-async def create(context: Context, caller: TenantCaller, wish: SubscriptionWish) -> OwnSubscription:
+async def create_in(
+    connection: Connection, context: Context, caller: TenantCaller, wish: SubscriptionWish
+) -> OwnSubscription:
     """Subscribe, or subscribe again after an end; the first invoice is made at once.
 
     Raises:
@@ -53,16 +55,15 @@ async def create(context: Context, caller: TenantCaller, wish: SubscriptionWish)
             422 ``InvalidTerms``.
     """
     tenant_id, now = caller.tenant_id, context.now()
-    async with context.database.tenant(tenant_id) as connection:
-        held = await wishes.lock(connection, context.catalog, tenant_id, now)
-        wanted, _ = await wishes.begin(held, wish)
-        if held.row is None:
-            await service.begin(connection, context.catalog, tenant_id, wanted, actor=caller.actor)
-        else:
-            await _record(held, wanted, caller, "resumed")
-        await _audit(connection, caller, "subscription.created", wanted, now)
-        await closing.settle_due(connection, context.catalog, tenant_id, now=now)
-        return await _answer(connection, context, tenant_id)
+    held = await wishes.lock(connection, context.catalog, tenant_id, now)
+    wanted, _ = await wishes.begin(held, wish)
+    if held.row is None:
+        await service.begin(connection, context.catalog, tenant_id, wanted, actor=caller.actor)
+    else:
+        await _record(held, wanted, caller, "resumed")
+    await _audit(connection, caller, "subscription.created", wanted, now)
+    await closing.settle_due(connection, context.catalog, tenant_id, now=now)
+    return await _answer(connection, context, tenant_id)
 
 
 async def change(context: Context, caller: TenantCaller, wish: SubscriptionWish) -> OwnSubscription:

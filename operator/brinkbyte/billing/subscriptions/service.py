@@ -11,7 +11,6 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from brinkbyte.billing import audit
-from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers.service import unknown_customer
 from brinkbyte.billing.db import Connection, Row
@@ -253,9 +252,3 @@ async def get_in(
             "period_end": int(end.timestamp()),
         }
     )
-
-
-async def set_subscription(context: Context, request: SubscriptionSet, actor: str) -> Subscription:
-    """Set what a customer has bought (see :func:`set_in`)."""
-    async with context.database.tenant(request.customer_id) as connection:
-        return await set_in(connection, context.catalog, request, actor=actor, now=context.now())
