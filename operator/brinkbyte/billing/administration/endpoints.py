@@ -115,7 +115,7 @@ async def payment(
 @router.get("/customers/{customer_id}/seats")
 async def seats(context: Server, actor: Vendor, customer_id: CustomerId) -> Seats:
     """Return a customer's camera seats, trials and their history."""
-    return await service.seats_of(context.database, context.catalog, customer_id)
+    return await service.seats_of(context.database, context.catalog, customer_id, now=context.now())
 
 
 @router.get("/customers/{customer_id}/seats/{camera_id}")
@@ -123,4 +123,6 @@ async def seat(
     context: Server, actor: Vendor, customer_id: CustomerId, camera_id: CameraId
 ) -> Seats:
     """Return one camera's seat, trial and history."""
-    return await service.seats_of(context.database, context.catalog, customer_id, camera_id)
+    return await service.seats_of(
+        context.database, context.catalog, customer_id, camera_id, now=context.now()
+    )
