@@ -107,9 +107,11 @@ async def payment(
     request: Annotated[PaymentNotice, Depends(json_body(PaymentNotice))],
 ) -> Payment:
     """Note that an invoice is unpaid, or that all is paid."""
-    return await service.note_payment(
+    noted = await service.note_payment(
         context.database, customer_id, request.due_at, actor=actor, now=context.now()
     )
+    await context.quota_cache.forget(customer_id)
+    return noted
 
 
 @router.get("/customers/{customer_id}/seats")

@@ -15,6 +15,7 @@ from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers.service import unknown_customer
 from brinkbyte.billing.db import Connection, Row
+from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.subscriptions import history, repository
 from brinkbyte.billing.subscriptions.schemas import Subscription, SubscriptionSet
 from brinkbyte.billing.subscriptions.standing import (
@@ -154,6 +155,7 @@ async def set_in(
         ),
         actor=actor,
     )
+    await quotas.renew_current(connection, catalog, request.customer_id, now)
     await audit.record(
         connection,
         request.customer_id,
@@ -258,4 +260,6 @@ async def get_in(
 async def set_subscription(context: Context, request: SubscriptionSet, actor: str) -> Subscription:
     """Set what a customer has bought (see :func:`set_in`)."""
     async with context.database.tenant(request.customer_id) as connection:
-        return await set_in(connection, context.catalog, request, actor=actor, now=context.now())
+        made = await set_in(connection, context.catalog, request, actor=actor, now=context.now())
+    await context.quota_cache.forget(request.customer_id)
+    return made
