@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from brinkbyte.billing.customers.schemas import CustomerCreate
 from brinkbyte.billing.jobs import all_jobs
 from brinkbyte.billing.migrate import WORKER
 from services.billing.conftest import Billing
@@ -38,14 +39,16 @@ def run_once(billing: Billing, smtp_port: int) -> subprocess.CompletedProcess[by
 
 
 async def test_every_job_of_every_room(billing: Billing) -> None:
-    await billing.customer(CUSTOMER, DEFAULT_TERMS)
-    headers = bearer(await tenant_key(billing))
-    for path, body in (
-        ("notifications/targets", {"channel": "email", "address": "pay@acme.example"}),
-        ("cost-alerts", {"amount": "0.01", "basis": "so_far"}),
-    ):
-        answer = await billing.http.post(f"/api/billing/{path}", json=body, headers=headers)
-        assert answer.status_code in (200, 201), answer.text
+    request = CustomerCreate(customer_id=CUSTOMER, name="acme Ltd", email="pay@acme.example")
+    async with billing.admin() as admin:
+        await admin.create_customer(request)
+    await billing.buy(CUSTOMER, DEFAULT_TERMS)
+    answer = await billing.http.post(
+        "/api/billing/cost-alerts",
+        json={"amount": "0.01", "basis": "so_far"},
+        headers=bearer(await tenant_key(billing)),
+    )
+    assert answer.status_code in (200, 201), answer.text
     # As if the amount had been set before anything was to be paid.
     billing.query("DELETE FROM notification_deliveries; DELETE FROM notifications")
     with mail_server() as (box, port):
