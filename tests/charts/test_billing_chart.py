@@ -14,9 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from brinkbyte.billing.invoices.settings import InvoiceSettings
+from brinkbyte.billing.notifications.settings import NotificationSettings
 from brinkbyte.billing.settings import (
     BundleSettings,
     MigrationSettings,
+    ProviderSettings,
     SecretSettings,
     ServerSettings,
     WorkerSettings,
@@ -111,7 +113,7 @@ def test_each_container_holds_the_database_role_it_works_as(bundled: list[Object
             ("billing-pepper", "*"),
             ("signing-keys", "*"),
         },
-        "worker": {("billing-database", "worker-url")},
+        "worker": {("billing-database", "worker-url"), ("billing-pepper", "*")},
         "init": {("billing-database", "superuser-password")},
         "postgres": set(),
     }
@@ -257,6 +259,8 @@ def test_the_programs_take_what_the_chart_sets(
         if item["name"] == name
     )
     fields = {**InvoiceSettings.model_fields, **settings.model_fields}
+    if name == "worker":
+        fields |= {**ProviderSettings.model_fields, **NotificationSettings.model_fields}
     known = {f"BRINKBYTE_{field.upper()}" for field in fields}
     for variable, value in settings_of(container).items():
         assert variable.removesuffix("_FILE") in known, variable
@@ -278,6 +282,97 @@ def test_the_programs_take_what_the_chart_sets(
         assert loaded.listen_port == container["ports"][0]["containerPort"]
         assert loaded.tls_cert is not None
         assert loaded.tls_key is not None
+
+
+ROOMS = {
+    **BUNDLED,
+    "provider": '{"name": "stripe", "stripe": {"existingSecret": "stripe"}}',
+    "notifications": '{"smtp": {"host": "mail", "port": 2525, "username": "billing"}, '
+    '"sms": {"url": "https://sms.example/send"}, "existingSecret": "outbox"}',
+    "redis.existingSecret": '"redis"',
+    "rateLimit": "50",
+}
+
+
+@pytest.fixture(scope="module")
+def rooms() -> list[Object]:
+    """The chart with everything that the worker and the API may have beside the database."""
+    return render(CHART, ROOMS, release="billing")
+
+
+def test_who_holds_the_keys_of_others(rooms: list[Object]) -> None:
+    reads = {}
+    for workload in ("Deployment/billing", "Deployment/billing-worker"):
+        template = pods(rooms)[workload]
+        (container,) = template["spec"]["containers"]
+        reads[container["name"]] = {
+            held
+            for held in mounted(template, container)
+            if held[0] in ("stripe", "outbox", "redis")
+        }
+    assert reads == {
+        "api": {("stripe", "webhook-secrets"), ("redis", "url")},
+        "worker": {
+            ("stripe", "api-key"),
+            ("outbox", "smtp-password"),
+            ("outbox", "sms-token"),
+            ("redis", "url"),
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("workload", "settings"),
+    [
+        ("Deployment/billing", (ServerSettings,)),
+        ("Deployment/billing-worker", (WorkerSettings, ProviderSettings, NotificationSettings)),
+    ],
+)
+def test_the_programs_take_what_rooms_need(
+    rooms: list[Object],
+    no_settings: pytest.MonkeyPatch,
+    tmp_path: Path,
+    workload: str,
+    settings: tuple[type[SecretSettings], ...],
+) -> None:
+    (container,) = pods(rooms)[workload]["spec"]["containers"]
+    for variable, value in settings_of(container).items():
+        if variable.endswith("_FILE"):
+            file = tmp_path / Path(value).name
+            file.write_text(f"{Path(value).name}-of-at-least-sixteen\n")
+            no_settings.setenv(variable, str(file))
+        else:
+            no_settings.setenv(variable, value)
+    found: dict[str, Any] = {}
+    for kind in settings:
+        found |= kind.load().model_dump()
+    assert found["redis_url"].get_secret_value() == "url-of-at-least-sixteen"
+    if workload == "Deployment/billing":
+        assert found["rate_limit"] == 50
+        secrets = found["stripe_webhook_secrets"].get_secret_value()
+        assert secrets == "webhook-secrets-of-at-least-sixteen"
+        return
+    assert found["billing_provider"] == "stripe"
+    assert found["stripe_api_key"].get_secret_value() == "api-key-of-at-least-sixteen"
+    assert (found["smtp_host"], found["smtp_port"], found["smtp_username"]) == (
+        "mail",
+        2525,
+        "billing",
+    )
+    assert found["smtp_password"].get_secret_value() == "smtp-password-of-at-least-sixteen"
+    assert found["sms_url"] == "https://sms.example/send"
+    assert found["pepper"].get_secret_value() == "pepper-of-at-least-sixteen"
+
+
+def test_where_the_worker_may_go(rooms: list[Object]) -> None:
+    policies = of_kind(rooms, "NetworkPolicy")
+    ports = {
+        name: [item["port"] for rule in policies[name]["spec"]["egress"] for item in rule["ports"]]
+        for name in ("billing-worker", "billing-api", "billing-admin")
+    }
+    assert ports["billing-worker"][3:] == [6379, 443, 465, 587, 2525]
+    assert ports["billing-api"][3:] == [6379]
+    assert ports["billing-admin"][3:] == []
 
 
 def test_who_sells_stands_on_invoices() -> None:
@@ -375,6 +470,10 @@ def test_a_budget_only_where_there_is_more_than_one() -> None:
         ({**BUNDLED, "postgres.storage.size": '"lots"'}, "size"),
         ({**BUNDLED, "logLevel": '"chatty"'}, "logLevel"),
         ({**BUNDLED, "worker.egressPorts": "[0]"}, "egressPorts"),
+        ({**BUNDLED, "provider.name": '"stripe"'}, "provider.stripe.existingSecret is empty"),
+        ({**BUNDLED, "provider.name": '"barter"'}, "provider"),
+        ({**BUNDLED, "notifications.smtp.security": '"maybe"'}, "security"),
+        ({**BUNDLED, "rateLimit": "-1"}, "rateLimit"),
         ({**BUNDLED, "invoices.seller.address": '["a|b"]'}, "address"),
         ({**BUNDLED, "typo": "1"}, "typo"),
     ],

@@ -101,3 +101,54 @@ affinity:
 - name: BRINKBYTE_INVOICE_DUE_DAYS
   value: {{ .Values.invoices.dueDays | quote }}
 {{- end -}}
+
+{{/* Secret of Stripe's keys; empty with another provider. */}}
+{{- define "brinkbyte-billing.stripeSecret" -}}
+{{- if eq .Values.provider.name "stripe" -}}
+{{- required "provider.stripe.existingSecret is empty: name a Secret with api-key and webhook-secrets, or set provider.name=local" .Values.provider.stripe.existingSecret -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Who collects and how people are told: environment of the worker. */}}
+{{- define "brinkbyte-billing.workerRooms" -}}
+- name: BRINKBYTE_BILLING_PROVIDER
+  value: {{ .Values.provider.name }}
+{{- if include "brinkbyte-billing.stripeSecret" . }}
+- name: BRINKBYTE_STRIPE_API_KEY_FILE
+  value: /etc/brinkbyte/stripe/api-key
+- name: BRINKBYTE_STRIPE_AUTOMATIC_TAX
+  value: {{ .Values.provider.stripe.automaticTax | quote }}
+{{- end }}
+{{- with .Values.notifications }}
+{{- if .smtp.host }}
+- name: BRINKBYTE_SMTP_HOST
+  value: {{ .smtp.host | quote }}
+- name: BRINKBYTE_SMTP_PORT
+  value: {{ .smtp.port | quote }}
+- name: BRINKBYTE_SMTP_SECURITY
+  value: {{ .smtp.security | quote }}
+- name: BRINKBYTE_SMTP_FROM
+  value: {{ .smtp.from | quote }}
+{{- with .smtp.username }}
+- name: BRINKBYTE_SMTP_USERNAME
+  value: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- if .sms.url }}
+- name: BRINKBYTE_SMS_URL
+  value: {{ .sms.url | quote }}
+- name: BRINKBYTE_SMS_FROM
+  value: {{ .sms.from | quote }}
+{{- end }}
+{{- if .existingSecret }}
+- name: BRINKBYTE_SMTP_PASSWORD_FILE
+  value: /etc/brinkbyte/notifications/smtp-password
+- name: BRINKBYTE_SMS_TOKEN_FILE
+  value: /etc/brinkbyte/notifications/sms-token
+{{- end }}
+- name: BRINKBYTE_PORTAL_URL
+  value: {{ .portalUrl | quote }}
+- name: BRINKBYTE_WEBHOOK_ALLOW_PRIVATE
+  value: {{ .webhookAllowPrivate | quote }}
+{{- end }}
+{{- end -}}

@@ -23,7 +23,7 @@ from brinkbyte.billing.instances.service import free_instance
 from brinkbyte.billing.licenses import repository as license_rows
 from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.settings import AdminSettings
-from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions import service as subscription_service
 from brinkbyte.billing.subscriptions.schemas import Subscription, SubscriptionSet
 from brinkbyte.billing.subscriptions.standing import standing_of
@@ -369,7 +369,8 @@ class Admin:
         """Return what a customer used this period and what it costs so far."""
         async with self.database.tenant(customer_id) as connection:
             await self._require(connection, customer_id)
-            standing = standing_of(await subscriptions.live(connection, customer_id))
+            row = await history.current(connection, self.catalog, customer_id, self._now())
+            standing = standing_of(row)
             usage = await quotas.period_usage(
                 connection, self.catalog, customer_id, standing, self._now()
             )

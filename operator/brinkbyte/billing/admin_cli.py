@@ -46,6 +46,7 @@ admin_app.add_typer(operator_app, name="operator")
 def customer_create(
     customer_id: Annotated[str, typer.Option("--id", help="customer id")],
     name: Annotated[str, typer.Option("--name", help="customer's name")],
+    email: Annotated[str | None, typer.Option(help="where invoices and notifications go")] = None,
     flag: Annotated[
         list[str] | None, typer.Option(help="feature flag, such as offline_mode=false")
     ] = None,
@@ -56,7 +57,7 @@ def customer_create(
         flags = None
         if flag:
             flags = Flags.model_validate(dict(parse_flag(item) for item in flag))
-        request = CustomerCreate(customer_id=customer_id, name=name, flags=flags)
+        request = CustomerCreate(customer_id=customer_id, name=name, email=email, flags=flags)
         made = with_admin(AdminSettings.load(), lambda a: a.create_customer(request))
         if output is Output.JSON:
             print_json(made.model_dump(mode="json"))

@@ -31,12 +31,12 @@ from brinkbyte.billing.rate_limits import Limiter, RateLimits
 from brinkbyte.billing.routers import ROUTERS
 from brinkbyte.billing.settings import ServerSettings
 from brinkbyte.billing.shield import Shield
-from brinkbyte.billing.subscriptions.standing import add_months
 from brinkbyte.billing.usage import repository as ledger
 from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import postgres_pool
 from brinkbyte.kit.problem import install_problem_handlers, problem
+from brinkbyte.rating.periods import add_months
 
 _log = get_logger(__name__)
 

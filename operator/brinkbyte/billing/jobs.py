@@ -6,9 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-from importlib.util import find_spec
-from typing import Any, Final
+from typing import Final
 
 import psycopg
 from psycopg_pool import PoolTimeout
@@ -19,6 +17,12 @@ from brinkbyte.billing.invoices import repository as invoices
 from brinkbyte.billing.invoices import service as payments
 from brinkbyte.billing.invoices.settings import InvoiceSettings
 from brinkbyte.billing.metrics import Metrics
+from brinkbyte.billing.notifications import delivery
+from brinkbyte.billing.notifications.settings import NotificationSettings
+from brinkbyte.billing.providers import synchronizing
+from brinkbyte.billing.providers.base import BillingProvider
+from brinkbyte.billing.quotas import costs
+from brinkbyte.billing.quotas.cache import QuotaCache
 from brinkbyte.billing.subscriptions import dunning, notices
 from brinkbyte.billing.subscriptions import repository as subscriptions
 from brinkbyte.billing.subscriptions.standing import DUNNING_SECONDS, GRACE_SECONDS
@@ -40,7 +44,9 @@ class WorkerContext:
     Attributes:
         database: transactions of the role ``brinkbyte_worker``.
         clock: returns Unix seconds.
-        provider: who collects; None where no provider is installed.
+        provider: who collects.
+        notifications: mail server and other ways out, and the pepper that webhooks are signed with.
+        quota_cache: what servers remember of quotas; dropped where what is bought has changed.
         failing: by job, how many customers it failed for last.
     """
 
@@ -49,8 +55,9 @@ class WorkerContext:
     clock: Callable[[], float]
     invoicing: InvoiceSettings
     metrics: Metrics
-    provider: Any = None
-    settings: Any = None
+    provider: BillingProvider
+    notifications: NotificationSettings
+    quota_cache: QuotaCache
     failing: Callable[[str, int], None] = lambda _job, _count: None
 
     def now(self) -> int:
@@ -86,7 +93,8 @@ async def each_customer(
 ) -> int:
     """Work on customers, one transaction each; what fails for one does not stop another.
 
-    A lock of job and customer keeps other workers off; who comes second passes on.
+    A lock of job and customer keeps other workers off; who comes second passes on. What servers
+    remember of a customer's quotas is dropped afterwards.
 
     Args:
         context: the worker's.
@@ -119,6 +127,7 @@ async def each_customer(
             try:
                 while await one(tenant_id):
                     pass
+                await context.quota_cache.forget(tenant_id)
             except Exception as error:
                 if _database_is_away(error):
                     raise
@@ -217,28 +226,29 @@ async def watch_ledger(context: WorkerContext) -> None:
         _log.warning("the ledger's partitions end soon: run `billing migrate`", month=month)
 
 
-def optional(module: str, function: str) -> Callable[[WorkerContext], Awaitable[object]] | None:
-    """Return a job's function of a module that may not be installed."""
-    if find_spec(module) is None:
-        return None
-    found: Callable[..., Awaitable[object]] = getattr(import_module(module), function)
-    return lambda context: found(context, context.now())
+async def collect(context: WorkerContext) -> None:
+    """Bring final invoices to the provider, and what became of them back."""
+    await synchronizing.synchronize(context, context.now())
+
+
+async def watch_costs(context: WorkerContext) -> None:
+    """Tell customers whose amounts are reached."""
+    await costs.evaluate(context, context.now())
+
+
+async def deliver(context: WorkerContext) -> None:
+    """Send what people are to be told."""
+    await delivery.deliver(context, context.now(), context.notifications)
 
 
 def all_jobs() -> tuple[Job, ...]:
-    """Return every job that is installed."""
-    jobs = [
+    """Return every job; run once in this order, what one writes the next ones take on."""
+    return (
         Job("subscriptions", 60, settle_subscriptions),
         Job("dunning", 60, dun),
         Job("notices", 300, tell),
         Job("ledger", 3600, watch_ledger),
-    ]
-    for name, every, module, function in (
-        ("providers", 300, "brinkbyte.billing.providers.synchronizing", "synchronize"),
-        ("costs", 3600, "brinkbyte.billing.quotas.costs", "evaluate"),
-        ("notifications", 30, "brinkbyte.billing.notifications.delivery", "deliver"),
-    ):
-        run = optional(module, function)
-        if run is not None:
-            jobs.append(Job(name, every, run))
-    return tuple(jobs)
+        Job("providers", 300, collect),
+        Job("costs", 3600, watch_costs),
+        Job("notifications", 30, deliver),
+    )

@@ -160,15 +160,21 @@ class WorkerSettings(SecretSettings):
     Attributes:
         worker_database_url: DSN of the role ``brinkbyte_worker``.
         catalog: version of the price list; the newest if unset.
-        pool_size: database connections at most.
+        pool_size: database connections at most; jobs that work on four customers at a time keep one
+            more beside them, so no fewer than six.
+        redis_url: of the servers' Redis, to drop what they remember of quotas that changed; without
+            it that ends by itself some seconds later.
         worker_host: address on which ``/health`` and ``/metrics`` are served.
         worker_port: port of them.
         log_level: debug, info, warning or error.
     """
 
+    may_lack: ClassVar[frozenset[str]] = frozenset({"redis_url"})
+
     worker_database_url: SecretStr
     catalog: str | None = None
     pool_size: Annotated[int, Field(ge=6, le=200)] = 10
+    redis_url: SecretStr | None = None
     worker_host: str = "127.0.0.1"
     worker_port: Annotated[int, Field(ge=0, le=65535)] = 9090
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$")] = "info"

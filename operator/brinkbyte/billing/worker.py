@@ -10,20 +10,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, generate_latest
 
-from brinkbyte.billing import settings as all_settings
 from brinkbyte.billing.db import Database
 from brinkbyte.billing.invoices.settings import InvoiceSettings
 from brinkbyte.billing.jobs import Job, WorkerContext, all_jobs
 from brinkbyte.billing.metrics import Metrics
-from brinkbyte.billing.settings import WorkerSettings
+from brinkbyte.billing.notifications.settings import NotificationSettings
+from brinkbyte.billing.providers.opening import open_provider
+from brinkbyte.billing.quotas.cache import QuotaCache
+from brinkbyte.billing.settings import ProviderSettings, WorkerSettings
 from brinkbyte.billing.subscriptions import repository as subscriptions
 from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger
@@ -124,18 +124,24 @@ async def open_worker(
     *,
     clock: Callable[[], float] = time.time,
     jobs: Sequence[Job] | None = None,
+    provider: ProviderSettings | None = None,
+    notifications: NotificationSettings | None = None,
 ) -> AsyncIterator[Loops]:
     """Open what jobs need.
 
     Args:
         settings: validated settings.
         clock: returns Unix seconds.
-        jobs: by default all that are installed.
+        jobs: by default all.
+        provider: who collects; by default as the environment says.
+        notifications: how people are told; by default likewise.
     """
     metrics = Metrics()
     own = WorkerMetrics(metrics.registry)
     catalog = load_catalog(settings.catalog)
     invoicing = InvoiceSettings.load()
+    notifications = notifications or NotificationSettings.load()
+    chosen = provider or ProviderSettings.load()
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             postgres_pool(
@@ -145,21 +151,19 @@ async def open_worker(
             )
         )
         database = Database(pool)
-        provider = None
-        if find_spec("brinkbyte.billing.providers.opening") is not None:
-            opening = import_module("brinkbyte.billing.providers.opening")
-            chosen = all_settings.__dict__["ProviderSettings"].load()
-            provider = await stack.enter_async_context(
-                opening.open_provider(chosen, database, clock)
-            )
+        collector = await stack.enter_async_context(open_provider(chosen, database, clock))
+        redis_url = settings.redis_url
+        cache = QuotaCache(None if redis_url is None else redis_url.get_secret_value())
+        stack.push_async_callback(cache.aclose)
         context = WorkerContext(
             database=database,
             catalog=catalog,
             clock=clock,
             invoicing=invoicing,
             metrics=metrics,
-            provider=provider,
-            settings=settings,
+            provider=collector,
+            notifications=notifications,
+            quota_cache=cache,
             failing=lambda job, count: own.failing.labels(job).set(count),
         )
         yield Loops(context, all_jobs() if jobs is None else jobs, own)

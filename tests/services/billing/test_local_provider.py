@@ -95,6 +95,8 @@ async def test_email_of_a_customer(billing: Billing, worker: Collecting, cli: Cl
     await cli("email", "--customer", CUSTOMER, "pay@acme.example")
     [row] = billing.query("SELECT billing_email FROM billing_customers")
     assert row["billing_email"] == "pay@acme.example"
+    [target] = billing.query("SELECT channel, address FROM notification_targets")
+    assert target == {"channel": "email", "address": "pay@acme.example"}
     wrong = await cli("email", "--customer", CUSTOMER, "nonsense", fails=True)
     assert "is not an e-mail address" in wrong
     unknown = await cli("email", "--customer", "nobody", "a@b.example", fails=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email
-import email.policy
 import json
 import ssl
 import subprocess
@@ -12,7 +10,6 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -29,6 +26,7 @@ from brinkbyte.billing.notifications.settings import NotificationSettings
 from brinkbyte.billing.notifications.signing import verify
 from brinkbyte.kit.pools import postgres_pool
 from services.billing.conftest import Billing
+from services.billing.mailbox import Mailbox, mail_server
 from services.billing.quota_callers import FREE, bearer, emitter, reserve, tenant_key
 from support.billing import CUSTOMER, PEPPER, make_certificate, source_environment
 from support.deliver_once import Worker
@@ -46,35 +44,10 @@ FACTS = {
 }
 
 
-@dataclass
-class Mailbox:
-    """Takes messages; refuses or puts off recipients."""
-
-    messages: list[EmailMessage] = field(default_factory=list)
-    refusals: dict[str, str] = field(default_factory=dict)
-
-    async def handle_RCPT(  # noqa: N802 - the library's name
-        self, _server: Any, _session: Any, envelope: Any, address: str, _options: Any
-    ) -> str:
-        if address in self.refusals:
-            return self.refusals[address]
-        envelope.rcpt_tos.append(address)
-        return "250 OK"
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802
-        parsed = email.message_from_bytes(envelope.content, policy=email.policy.default)
-        assert isinstance(parsed, EmailMessage)
-        self.messages.append(parsed)
-        return "250 OK"
-
-
 @pytest.fixture
 def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    box, port = Mailbox(), free_port()
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield box, port
-    controller.stop()
+    with mail_server() as served_box:
+        yield served_box
 
 
 @dataclass

@@ -10,6 +10,7 @@ import pytest
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.quotas import enforcement
 from brinkbyte.billing.quotas.cache import FRESH_SECONDS, QuotaCache
+from services.billing.commerce import program
 from services.billing.conftest import Billing
 from services.billing.quota_callers import CALLS, FREE, STANDARD, counted
 from support.billing import CUSTOMER
@@ -73,6 +74,13 @@ async def test_what_was_bought_counts_at_once_after_forget(
     await billing.buy(CUSTOMER, STANDARD)
     assert not (await enforcement.reserve(cached, CUSTOMER, use(1))).allowed
     await cached.quota_cache.forget(CUSTOMER)
+    assert (await enforcement.reserve(cached, CUSTOMER, use(1))).allowed
+
+
+async def test_a_customers_own_change_counts_at_once(billing: Billing, cached: Context) -> None:
+    await enforcement.reserve(cached, CUSTOMER, use(1200))
+    assert not (await enforcement.reserve(cached, CUSTOMER, use(1))).allowed
+    await program(billing).ask("PUT", "subscription", json=STANDARD)
     assert (await enforcement.reserve(cached, CUSTOMER, use(1))).allowed
 
 

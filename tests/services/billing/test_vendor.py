@@ -51,6 +51,38 @@ async def test_customer_and_subscription_are_made_over_http(
     assert portal["instanceId"] == site.instance_id
 
 
+async def test_a_customers_email_is_told_until_it_chooses(
+    vendor: httpx.AsyncClient, billing: Billing
+) -> None:
+    def told() -> list[str]:
+        rows = billing.query("SELECT address FROM notification_targets ORDER BY address")
+        return [row["address"] for row in rows]
+
+    async def create(email: str | None) -> httpx.Response:
+        body = {"customerId": CUSTOMER, "name": "acme Ltd"}
+        more = {} if email is None else {"email": email}
+        return await vendor.post("/api/customers", json={**body, **more})
+
+    for wrong in ("nonsense", "a@b.example\nBcc: x@y.example", "a b@c.example", "@c.example", ""):
+        assert reason(await create(wrong))[0] == 422
+    assert billing.query("SELECT 1 FROM billing_customers") == []
+    answer = await create("typo@acme.example")
+    assert (answer.status_code, answer.json()["email"]) == (201, "typo@acme.example")
+    assert told() == ["typo@acme.example"]
+    # Corrected: what concerns the customer goes to a stranger no more.
+    assert (await create("pay@acme.example")).json()["email"] == "pay@acme.example"
+    assert told() == ["pay@acme.example"]
+    [row] = billing.query("SELECT billing_email FROM billing_customers")
+    assert row["billing_email"] == "pay@acme.example"
+    # A target that the customer has taken away does not come back by a repeat.
+    billing.query("DELETE FROM notification_targets")
+    for email in ("pay@acme.example", None):
+        assert (await create(email)).json()["email"] == "pay@acme.example"
+    assert told() == []
+    rows = billing.query("SELECT 1 FROM audit_log WHERE action = 'customer.billing_email'")
+    assert len(rows) == 2
+
+
 async def test_refusals_name_what_is_missing(vendor: httpx.AsyncClient, billing: Billing) -> None:
     for path in ("license", "portal"):
         assert reason(await vendor.get(f"/api/{path}/nobody")) == (404, "UnknownCustomer")

@@ -18,15 +18,16 @@ from brinkbyte.billing.licenses.issue import (
     next_sequence,
     quota_rules,
 )
-from brinkbyte.billing.quotas.service import gauge_mean
 from brinkbyte.billing.settings import MigrationSettings, ServerSettings
-from brinkbyte.billing.subscriptions.standing import Standing, add_months, period_of
+from brinkbyte.billing.subscriptions.standing import Standing, period_of
 from brinkbyte.billing.usage.events import Arrived, LedgerEvent, arrived, judge, parse_envelope
+from brinkbyte.billing.usage.periods import mean_of_days
 from brinkbyte.catalog import Terms, compile_entitlements, load_catalog
 from brinkbyte.kit.settings import SettingsError
 from brinkbyte.kit.uuid7 import from_parts
 from brinkbyte.license.claims import SubscriptionStatus
 from brinkbyte.metering.events import UsageEvent
+from brinkbyte.rating.periods import add_months
 
 pytestmark = pytest.mark.unit
 NOW = 1_800_000_000
@@ -158,9 +159,9 @@ def test_gauge_repeats_the_last_and_starts_with_its_first_value() -> None:
     start = datetime(2026, 11, 1, tzinfo=UTC)
     seen = {start + timedelta(days=1): Decimal(4), start + timedelta(days=3): Decimal(8)}
     now = start + timedelta(days=4, hours=3)
-    assert gauge_mean(seen, None, start, now) == Decimal(6)
-    assert gauge_mean(seen, Decimal(1), start, now) == Decimal(5)
-    assert gauge_mean({}, None, start, now) == 0
+    assert mean_of_days(seen, None, start, now) == Decimal(6)
+    assert mean_of_days(seen, Decimal(1), start, now) == Decimal(5)
+    assert mean_of_days({}, None, start, now) is None
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)

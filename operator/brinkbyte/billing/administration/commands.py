@@ -216,7 +216,7 @@ def seats(
     with one_sentence_errors():
         found = with_admin(
             AdminSettings.load(),
-            lambda a: service.seats_of(a.database, a.catalog, customer, camera),
+            lambda a: service.seats_of(a.database, a.catalog, customer, camera, now=_now()),
         )
         if output is Output.JSON:
             print_json(_wire(found))

@@ -107,15 +107,17 @@ async def payment(
     request: Annotated[PaymentNotice, Depends(json_body(PaymentNotice))],
 ) -> Payment:
     """Note that an invoice is unpaid, or that all is paid."""
-    return await service.note_payment(
+    noted = await service.note_payment(
         context.database, customer_id, request.due_at, actor=actor, now=context.now()
     )
+    await context.quota_cache.forget(customer_id)
+    return noted
 
 
 @router.get("/customers/{customer_id}/seats")
 async def seats(context: Server, actor: Vendor, customer_id: CustomerId) -> Seats:
     """Return a customer's camera seats, trials and their history."""
-    return await service.seats_of(context.database, context.catalog, customer_id)
+    return await service.seats_of(context.database, context.catalog, customer_id, now=context.now())
 
 
 @router.get("/customers/{customer_id}/seats/{camera_id}")
@@ -123,4 +125,6 @@ async def seat(
     context: Server, actor: Vendor, customer_id: CustomerId, camera_id: CameraId
 ) -> Seats:
     """Return one camera's seat, trial and history."""
-    return await service.seats_of(context.database, context.catalog, customer_id, camera_id)
+    return await service.seats_of(
+        context.database, context.catalog, customer_id, camera_id, now=context.now()
+    )

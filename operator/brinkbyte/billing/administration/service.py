@@ -28,8 +28,7 @@ from brinkbyte.billing.licenses import trials as trial_rows
 from brinkbyte.billing.licenses.keys import RETIRED_SECONDS
 from brinkbyte.billing.licenses.rotation import KeyState
 from brinkbyte.billing.rollout.service import InstanceProgress, Rollout
-from brinkbyte.billing.subscriptions import dunning
-from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import dunning, history
 from brinkbyte.billing.subscriptions.standing import Standing, entitlements_of, standing_of
 from brinkbyte.catalog import Catalog
 from brinkbyte.license.claims import CameraMode, Flags
@@ -167,7 +166,12 @@ async def note_payment(
 
 
 async def seats_of(
-    database: Database, catalog: Catalog, customer_id: str, camera_id: str | None = None
+    database: Database,
+    catalog: Catalog,
+    customer_id: str,
+    camera_id: str | None = None,
+    *,
+    now: int,
 ) -> Seats:
     """Return a customer's seats, trials and history, or one camera's.
 
@@ -176,10 +180,10 @@ async def seats_of(
     """
     async with database.tenant(customer_id) as connection:
         await _require(connection, customer_id)
-        standing = standing_of(await subscriptions.live(connection, customer_id))
+        standing = standing_of(await history.current(connection, catalog, customer_id, now))
         held, _ = await license_rows.seats(connection, customer_id)
         trials = await trial_rows.camera_trials(connection, customer_id)
-        history = await license_rows.history(connection, customer_id, camera_id)
+        moves = await license_rows.history(connection, customer_id, camera_id)
     entitled = entitlements_of(catalog, standing)
     live = [seat.mode for seat in held.values() if seat.held_until is None]
     return Seats(
@@ -219,7 +223,7 @@ async def seats_of(
                 reason=row["reason"],
                 actor=row["actor"],
             )
-            for row in history
+            for row in moves
         ),
     )
 

@@ -44,6 +44,16 @@ async def rename(connection: Connection, tenant_id: str, name: str, now: datetim
     )
 
 
+async def set_billing_email(
+    connection: Connection, tenant_id: str, email: str, now: datetime
+) -> None:
+    """Set where a customer's invoices go."""
+    await connection.execute(
+        "UPDATE billing_customers SET billing_email = %s, updated_at = %s WHERE tenant_id = %s",
+        [email, now, tenant_id],
+    )
+
+
 async def set_flags(
     connection: Connection, tenant_id: str, flags: Mapping[str, bool], now: datetime
 ) -> None:

@@ -12,12 +12,25 @@ from brinkbyte.license.wire import Use
 
 CustomerName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")]
 
+Email = Annotated[
+    str,
+    Field(
+        max_length=254,
+        pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$",
+    ),
+]
+
 
 class CustomerCreate(WireModel):
-    """``POST /api/customers``."""
+    """``POST /api/customers``.
+
+    Attributes:
+        email: where invoices go, and who is told what concerns the customer until others are set.
+    """
 
     customer_id: Identifier
     name: CustomerName
+    email: Email | None = None
     flags: Flags | None = None
 
 
@@ -26,6 +39,7 @@ class Customer(OpenWireModel):
 
     customer_id: str
     name: str
+    email: str | None = None
     flags: dict[str, bool]
     created_at: UnixTime
 

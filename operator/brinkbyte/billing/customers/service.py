@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from uuid import uuid4
 
 from brinkbyte.billing import audit
 from brinkbyte.billing.context import Context
@@ -23,6 +24,7 @@ from brinkbyte.billing.licenses import documents
 from brinkbyte.billing.licenses import repository as license_rows
 from brinkbyte.billing.licenses import service as licenses
 from brinkbyte.billing.licenses.bought import device_limit
+from brinkbyte.billing.notifications import repository as targets
 from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions.standing import entitlements_of, standing_of
@@ -45,6 +47,7 @@ def _customer(row: Row) -> Customer:
     return Customer(
         customer_id=row["tenant_id"],
         name=row["name"],
+        email=row["billing_email"],
         flags=row["flags"],
         created_at=int(row["created_at"].timestamp()),
     )
@@ -105,7 +108,50 @@ async def create_in(
             subject=request.customer_id,
             details={"name": request.name},
         )
+    if request.email is not None:
+        await set_email_in(connection, request.customer_id, request.email, actor=actor, now=now)
+        row = {**row, "billing_email": request.email}
     return _customer(row)
+
+
+async def set_email_in(
+    connection: Connection, customer_id: str, email: str, *, actor: str, now: int
+) -> None:
+    """Set where a customer's invoices go; the same again changes nothing.
+
+    Notifications go there too, in place of the address before: so somebody is told, also of a
+    customer that never looked at its targets. What it chose for the address itself stays.
+
+    Raises:
+        ProblemError: 404 ``UnknownCustomer``.
+    """
+    row = await repository.lock(connection, customer_id)
+    if row is None:
+        raise unknown_customer(customer_id)
+    before = row["billing_email"]
+    if before == email:
+        return
+    moment = datetime.fromtimestamp(now, UTC)
+    await repository.set_billing_email(connection, customer_id, email, moment)
+    held = {
+        target["address"]: target["id"]
+        for target in await targets.targets(connection, customer_id)
+        if target["channel"] == "email"
+    }
+    if before in held:
+        await targets.delete(connection, customer_id, held[before])
+    if email not in held:
+        await targets.put_target(
+            connection, customer_id, uuid4(), channel="email", address=email, kinds=(), now=moment
+        )
+    await audit.record(
+        connection,
+        customer_id,
+        now=now,
+        actor=actor,
+        action="customer.billing_email",
+        subject=customer_id,
+    )
 
 
 async def license_of(context: Context, customer_id: str) -> LicenseDocument:

@@ -25,6 +25,7 @@ from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.invoices import repository
 from brinkbyte.billing.invoices import usage as used
 from brinkbyte.billing.notifications.outbox import Kind, enqueue
+from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions import repository as subscriptions
 from brinkbyte.billing.usage.repository import lock_chain
@@ -336,7 +337,8 @@ async def settle(
     """
     if await customers.lock(connection, tenant_id) is None:
         return 0, False
-    await history.renew(connection, catalog, tenant_id, now)
+    if await history.renew(connection, catalog, tenant_id, now):
+        await quotas.renew_current(connection, catalog, tenant_id, now)
     settled = await settle_due(
         connection, catalog, tenant_id, now=now, delay=delay, due_after=due_after, at_most=1
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -229,31 +228,6 @@ async def close_period(
             now,
         ],
     )
-
-
-async def day_sums(
-    connection: Connection, tenant_id: str, start: datetime, end: datetime
-) -> list[Row]:
-    """Return sums, costs and last values of each meter and day of a time."""
-    cursor = await connection.execute(
-        "SELECT meter, bucket, quantity, cost, last_quantity, events FROM usage_aggregates "
-        "WHERE tenant_id = %s AND grain = 'day' AND bucket >= %s AND bucket < %s "
-        "ORDER BY meter, bucket",
-        [tenant_id, start, end],
-    )
-    return await cursor.fetchall()
-
-
-async def values_before(
-    connection: Connection, tenant_id: str, start: datetime
-) -> dict[str, Decimal]:
-    """Return each meter's newest value before a time."""
-    cursor = await connection.execute(
-        "SELECT DISTINCT ON (meter) meter, last_quantity FROM usage_aggregates "
-        "WHERE tenant_id = %s AND grain = 'day' AND bucket < %s ORDER BY meter, bucket DESC",
-        [tenant_id, start],
-    )
-    return {row["meter"]: row["last_quantity"] for row in await cursor.fetchall()}
 
 
 async def sources(

@@ -14,8 +14,6 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -37,6 +35,7 @@ from brinkbyte.billing.notifications.senders import (
 from brinkbyte.billing.notifications.settings import NotificationSettings
 from brinkbyte.billing.notifications.signing import secrets_of
 from brinkbyte.billing.notifications.texts import text_of
+from brinkbyte.billing.users.links import link_token
 from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.logging import get_logger
 
@@ -50,7 +49,6 @@ _LONGEST_TRY: Final = 120.0
 _BATCH: Final = 200
 _JITTER: Final = 0.2
 _UNREADY_WAIT: Final = timedelta(minutes=10)
-_LINKS: Final = "brinkbyte.billing.users.links"
 _log = get_logger(__name__)
 
 
@@ -216,10 +214,9 @@ def _message(senders: Senders, row: Row) -> Message | None:
 
 def _link(senders: Senders, tenant_id: str, payload: Mapping[str, Any]) -> str | None:
     """Return a link for one person: its token is made here and stored nowhere."""
-    if senders.secrets is None or find_spec(_LINKS.rpartition(".")[0]) is None:
+    if senders.secrets is None:
         return None
-    make: Any = import_module(_LINKS).link_token
-    token: str = make(senders.secrets, tenant_id, str(payload["linkId"]))
+    token = link_token(senders.secrets, tenant_id, str(payload["linkId"]))
     return f"{senders.portal_url}/sign-in#{token}"
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from brinkbyte.billing import audit
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.service import set_email_in
 from brinkbyte.billing.db import Connection, Database
 from brinkbyte.billing.providers import local_repository, repository
 from brinkbyte.billing.settings import AdminSettings
@@ -76,22 +76,13 @@ def email(
     customer: CustomerOption,
     address: Annotated[str, typer.Argument(help="where the provider sends invoices")],
 ) -> None:
-    """Set where a customer's invoices go; Stripe does not take any without it."""
+    """Set where a customer's invoices and notifications go; Stripe takes none without it."""
     with one_sentence_errors():
         if _EMAIL.fullmatch(address) is None:
             fail(f"{address!r} is not an e-mail address")
 
         async def work(connection: Connection) -> None:
-            if not await repository.set_billing_email(connection, customer, address):
-                raise unknown_customer(customer)
-            await audit.record(
-                connection,
-                customer,
-                now=int(time.time()),
-                actor=ACTOR,
-                action="customer.billing_email",
-                subject=customer,
-            )
+            await set_email_in(connection, customer, address, actor=ACTOR, now=int(time.time()))
             await repository.try_soon(connection, customer, _now())
 
         _run(customer, work)

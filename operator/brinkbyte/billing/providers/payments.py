@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import UUID
 
 from brinkbyte.billing.db import Connection
+from brinkbyte.billing.invoices import service
 
 
 class Payments(Protocol):
@@ -15,13 +15,13 @@ class Payments(Protocol):
 
     async def payment_succeeded(
         self, connection: Connection, invoice_id: UUID, at: datetime, actor: str, *, now: int
-    ) -> Any:
+    ) -> None:
         """Note that it is paid."""
         ...
 
     async def payment_failed(
         self, connection: Connection, invoice_id: UUID, actor: str, *, now: int
-    ) -> Any:
+    ) -> None:
         """Note that it is not paid though it is due."""
         ...
 
@@ -31,14 +31,12 @@ class InvoicePayments:
 
     async def payment_succeeded(
         self, connection: Connection, invoice_id: UUID, at: datetime, actor: str, *, now: int
-    ) -> Any:
+    ) -> None:
         """Note that it is paid."""
-        service = import_module("brinkbyte.billing.invoices.service")
-        return await service.payment_succeeded(connection, invoice_id, at, actor, now=now)
+        await service.payment_succeeded(connection, invoice_id, at, actor, now=now)
 
     async def payment_failed(
         self, connection: Connection, invoice_id: UUID, actor: str, *, now: int
-    ) -> Any:
+    ) -> None:
         """Note that it is not paid though it is due."""
-        service = import_module("brinkbyte.billing.invoices.service")
-        return await service.payment_failed(connection, invoice_id, actor, now=now)
+        await service.payment_failed(connection, invoice_id, actor, now=now)

@@ -249,14 +249,6 @@ async def move_cursor(
     )
 
 
-async def set_billing_email(connection: Connection, tenant_id: str, email: str | None) -> bool:
-    """Set where a customer's invoices go; false if there is no such customer."""
-    cursor = await connection.execute(
-        "UPDATE billing_customers SET billing_email = %s WHERE tenant_id = %s", [email, tenant_id]
-    )
-    return cursor.rowcount == 1
-
-
 async def try_soon(connection: Connection, tenant_id: str, now: datetime) -> None:
     """Have a customer's invoices that wait tried by the next run."""
     await connection.execute(

@@ -15,7 +15,7 @@ from brinkbyte.billing.notifications.outbox import Kind, enqueue
 from brinkbyte.billing.quotas import cost_repository, service
 from brinkbyte.billing.quotas.schemas import CostAlert, CostAlerts, CostAlertSet
 from brinkbyte.billing.quotas.service import PeriodUsage
-from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions.standing import Standing, standing_of
 from brinkbyte.billing.usage.periods import projected
 from brinkbyte.catalog import Catalog
@@ -103,7 +103,7 @@ async def evaluate_in(connection: Connection, catalog: Catalog, tenant_id: str, 
     alerts = await cost_repository.listed(connection, tenant_id)
     if not alerts:
         return 0
-    standing = standing_of(await subscriptions.live(connection, tenant_id))
+    standing = standing_of(await history.current(connection, catalog, tenant_id, now))
     if standing.subscription_id is None:
         return 0
     found = await costs(connection, catalog, tenant_id, standing, now)
@@ -139,7 +139,7 @@ def _key(alert: UUID, start: datetime) -> str:
 
 async def show(connection: Connection, catalog: Catalog, tenant_id: str, now: int) -> CostAlerts:
     """Return a customer's cost alerts beside what the period costs."""
-    standing = standing_of(await subscriptions.live(connection, tenant_id))
+    standing = standing_of(await history.current(connection, catalog, tenant_id, now))
     found = await costs(connection, catalog, tenant_id, standing, now)
     rows = await cost_repository.listed(connection, tenant_id)
     keys = {_key(row["id"], found.start): row["id"] for row in rows}

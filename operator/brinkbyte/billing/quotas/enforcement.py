@@ -100,8 +100,10 @@ async def load(connection: Connection, context: Context, tenant_id: str, meter: 
     version = context.catalog.version
     row = await repository.state(connection, tenant_id, meter, catalog=version, now=moment)
     if not row.get("fresh"):
-        await service.renew_current(connection, context.catalog, tenant_id, now)
+        # Also where time alone has changed what is in force and the worker has not written it yet.
+        standing = await service.renew_current(connection, context.catalog, tenant_id, now)
         row = await repository.state(connection, tenant_id, meter, catalog=version, now=moment)
+        return Snapshot(_quota(row), standing)
     bought = row["subscription_id"] is not None
     return Snapshot(_quota(row), standing_of(row) if bought else no_subscription())
 

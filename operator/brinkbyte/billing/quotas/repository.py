@@ -15,32 +15,6 @@ from brinkbyte.billing.quotas.limits import Limit
 KEPT_PERIODS: Final = "13 months"
 
 
-async def days(
-    connection: Connection, tenant_id: str, start: datetime, end: datetime, meter: str | None = None
-) -> list[Row]:
-    """Return daily sums and last values of a period, by meter and day."""
-    cursor = await connection.execute(
-        "SELECT meter, bucket, quantity, cost, last_quantity, events FROM usage_aggregates "
-        "WHERE tenant_id = %s AND grain = 'day' AND bucket >= %s AND bucket < %s "
-        "AND (%s::text IS NULL OR meter = %s) ORDER BY meter, bucket",
-        [tenant_id, start, end, meter, meter],
-    )
-    return await cursor.fetchall()
-
-
-async def last_before(
-    connection: Connection, tenant_id: str, start: datetime, meter: str | None = None
-) -> dict[str, Decimal]:
-    """Return each meter's newest value before a period, for gauges that were not seen since."""
-    cursor = await connection.execute(
-        "SELECT DISTINCT ON (meter) meter, last_quantity FROM usage_aggregates "
-        "WHERE tenant_id = %s AND grain = 'day' AND bucket < %s "
-        "AND (%s::text IS NULL OR meter = %s) ORDER BY meter, bucket DESC",
-        [tenant_id, start, meter, meter],
-    )
-    return {row["meter"]: row["last_quantity"] for row in await cursor.fetchall()}
-
-
 @dataclass(frozen=True, slots=True)
 class DaySum:
     """New events of the ledger, of one meter and UTC day.
@@ -319,7 +293,8 @@ async def open_period(
 _STATE: Final = """
     SELECT q.*, s.subscription_id, s.terms, s.status, s.period_anchor, s.trial_ends_at, s.hard_end,
         s.payment_due_at, q.compiled_from
-            = quota_source(%(catalog)s, s.terms, s.period_anchor) AS fresh
+            = quota_source(%(catalog)s, s.terms, s.period_anchor)
+            AND coalesce(s.projected_until > %(now)s, true) AS fresh
     FROM (VALUES (true)) AS always
     LEFT JOIN subscriptions s ON s.tenant_id = %(tenant)s AND s.ended_at IS NULL
     LEFT JOIN LATERAL (SELECT * FROM usage_quotas q WHERE q.tenant_id = %(tenant)s

@@ -19,15 +19,18 @@ from brinkbyte.billing.db import Connection
 from brinkbyte.billing.quotas import alerts, repository
 from brinkbyte.billing.quotas.limits import limits_of
 from brinkbyte.billing.quotas.repository import DaySum
-from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions.standing import Standing, entitlements_of, standing_of
 from brinkbyte.billing.usage import repository as ledger
+from brinkbyte.billing.usage import sums
 from brinkbyte.billing.usage.columns import number
 from brinkbyte.billing.usage.events import LedgerEvent
+from brinkbyte.billing.usage.periods import usage_of
 from brinkbyte.catalog import Catalog, CostLine, month_cost
 
 ZERO = Decimal(0)
 _DAY_MILLISECONDS: Final = 86_400_000
+_JUST: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -42,62 +45,26 @@ class PeriodUsage:
     end: datetime
     used: Mapping[str, Decimal]
     costs: Mapping[str, Decimal]
-    events: Mapping[str, int]
-
-
-def gauge_mean(
-    snapshots: Mapping[datetime, Decimal], before: Decimal | None, start: datetime, now: datetime
-) -> Decimal:
-    """Return the mean of daily snapshots so far; a missing one repeats the last.
-
-    Days before the first value ever do not count.
-    """
-    values: list[Decimal] = []
-    last = before
-    day = start
-    while day <= now:
-        last = snapshots.get(day, last)
-        if last is not None:
-            values.append(last)
-        day += timedelta(days=1)
-    if not values:
-        return ZERO
-    return (sum(values, ZERO) / len(values)).quantize(Decimal("1e-9"))
 
 
 async def period_usage(
-    connection: Connection,
-    catalog: Catalog,
-    tenant_id: str,
-    standing: Standing,
-    now: int,
-    *,
-    meter: str | None = None,
+    connection: Connection, catalog: Catalog, tenant_id: str, standing: Standing, now: int
 ) -> PeriodUsage:
     """Return what a customer used in the current billing period."""
     start, end = standing.period(now)
-    moment = datetime.fromtimestamp(now, UTC)
-    rows = await repository.days(connection, tenant_id, start, end, meter)
-    before = await repository.last_before(connection, tenant_id, start, meter)
-    by_meter: dict[str, list[dict[str, object]]] = {}
-    for row in rows:
-        by_meter.setdefault(row["meter"], []).append(row)
-    used: dict[str, Decimal] = {}
-    costs: dict[str, Decimal] = {}
-    events: dict[str, int] = {}
-    for name, spec in catalog.meters.items():
-        listed = [row for row in rows if row["meter"] == name]
-        if spec.kind == "gauge":
-            if listed or name in before:
-                snapshots = {row["bucket"]: row["last_quantity"] for row in listed}
-                used[name] = gauge_mean(snapshots, before.get(name), start, moment)
-        elif listed:
-            used[name] = sum((row["quantity"] for row in listed), ZERO)
-        if listed:
-            events[name] = sum(row["events"] for row in listed)
-            if spec.pass_through is not None:
-                costs[name] = sum((row["cost"] for row in listed), ZERO)
-    return PeriodUsage(start, end, used, costs, events)
+    until = min(end, datetime.fromtimestamp(now, UTC) + _JUST)
+    vector = await sums.period_vector(connection, tenant_id, start, end)
+    used = usage_of(catalog, vector, start, until)
+    return PeriodUsage(
+        start,
+        end,
+        {name: found.quantity for name, found in used.items()},
+        {
+            name: found.cost
+            for name, found in used.items()
+            if catalog.meters[name].pass_through is not None
+        },
+    )
 
 
 def cost_so_far(catalog: Catalog, standing: Standing, usage: PeriodUsage) -> tuple[CostLine, ...]:
@@ -160,7 +127,7 @@ async def renew_current(
     connection: Connection, catalog: Catalog, tenant_id: str, now: int
 ) -> Standing:
     """Call :func:`renew` for the subscription as it is, and return its standing."""
-    standing = standing_of(await subscriptions.live(connection, tenant_id))
+    standing = standing_of(await history.current(connection, catalog, tenant_id, now))
     await renew(connection, catalog, tenant_id, standing, now)
     return standing
 

@@ -34,13 +34,15 @@ async def set_subscription(
     request: Annotated[SubscriptionSet, Depends(json_body(SubscriptionSet))],
 ) -> Subscription:
     """Set what a customer has bought."""
-    return await once.run(
+    made = await once.run(
         request.customer_id,
         Subscription,
         lambda connection: service.set_in(
             connection, context.catalog, request, actor=actor, now=context.now()
         ),
     )
+    await context.quota_cache.forget(request.customer_id)
+    return made
 
 
 @router.put("/customers/{customer_id}/agreed", openapi_extra=described_body(AgreedValues))
@@ -69,11 +71,13 @@ async def create_subscription(
     context: Annotated[Context, Depends(get_context)], caller: Writer, once: OnceOnly, wish: Wish
 ) -> OwnSubscription:
     """Subscribe, or subscribe again after the end."""
-    return await once.run(
+    made = await once.run(
         caller.tenant_id,
         OwnSubscription,
         lambda connection: own.create_in(connection, context, caller, wish),
     )
+    await context.quota_cache.forget(caller.tenant_id)
+    return made
 
 
 @router.put("/billing/subscription", openapi_extra=described_body(SubscriptionWish))

@@ -18,6 +18,7 @@ from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers.service import unknown_customer
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.invoices import closing
+from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.subscriptions import history, pricing, repository, service, wishes
 from brinkbyte.billing.subscriptions.schemas import (
     AgreedValues,
@@ -59,6 +60,7 @@ async def create_in(
     wanted, _ = await wishes.begin(held, wish)
     if held.row is None:
         await service.begin(connection, context.catalog, tenant_id, wanted, actor=caller.actor)
+        await quotas.renew_current(connection, context.catalog, tenant_id, now)
     else:
         await _record(held, wanted, caller, "resumed")
     await _audit(connection, caller, "subscription.created", wanted, now)
@@ -80,7 +82,9 @@ async def change(context: Context, caller: TenantCaller, wish: SubscriptionWish)
         if wanted != held.newest:
             await _record(held, wanted, caller, "changed")
             await _audit(connection, caller, "subscription.changed", wanted, now)
-        return await _answer(connection, context, tenant_id)
+        answer = await _answer(connection, context, tenant_id)
+    await context.quota_cache.forget(tenant_id)
+    return answer
 
 
 async def cancel(context: Context, caller: TenantCaller, at: CancelAt) -> OwnSubscription:
@@ -103,7 +107,9 @@ async def cancel(context: Context, caller: TenantCaller, at: CancelAt) -> OwnSub
         if wanted != newest:
             await _record(held, wanted, caller, "canceled")
             await _audit(connection, caller, "subscription.canceled", wanted, now)
-        return await _answer(connection, context, tenant_id)
+        answer = await _answer(connection, context, tenant_id)
+    await context.quota_cache.forget(tenant_id)
+    return answer
 
 
 async def _record(held: wishes.Held, change: Change, caller: TenantCaller, reason: str) -> None:
@@ -117,6 +123,7 @@ async def _record(held: wishes.Held, change: Change, caller: TenantCaller, reaso
             actor=caller.actor,
             reason=reason,
         )
+        await quotas.renew_current(held.connection, held.catalog, held.tenant_id, held.now)
 
 
 def _end(held: wishes.Held, newest: Change, at: CancelAt) -> datetime:

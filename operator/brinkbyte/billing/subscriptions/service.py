@@ -14,6 +14,7 @@ from brinkbyte.billing import audit
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers.service import unknown_customer
 from brinkbyte.billing.db import Connection, Row
+from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.subscriptions import history, repository
 from brinkbyte.billing.subscriptions.schemas import Subscription, SubscriptionSet
 from brinkbyte.billing.subscriptions.standing import (
@@ -153,6 +154,7 @@ async def set_in(
         ),
         actor=actor,
     )
+    await quotas.renew_current(connection, catalog, request.customer_id, now)
     await audit.record(
         connection,
         request.customer_id,

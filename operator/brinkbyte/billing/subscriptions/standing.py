@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -16,6 +15,7 @@ from brinkbyte.catalog import (
     unlicensed_entitlements,
 )
 from brinkbyte.license.claims import SubscriptionStatus
+from brinkbyte.rating.periods import add_months, month_index
 
 DAY: Final = 86_400
 GRACE_SECONDS: Final = 7 * DAY
@@ -145,21 +145,10 @@ def end_of_day(now: int) -> int:
     return (now // DAY + 1) * DAY
 
 
-def add_months(anchor: datetime, months: int) -> datetime:
-    """Return the anchor's day so many months on; the last day of a shorter month."""
-    index = anchor.year * 12 + anchor.month - 1 + months
-    year, month = divmod(index, 12)
-    last = calendar.monthrange(year, month + 1)[1]
-    return anchor.replace(year=year, month=month + 1, day=min(anchor.day, last))
-
-
 def period_of(anchor: datetime, moment: datetime) -> tuple[datetime, datetime]:
     """Return the month counted from the anchor that holds a moment."""
-    months = (moment.year - anchor.year) * 12 + moment.month - anchor.month
-    start = add_months(anchor, months)
-    if start > moment:
-        months -= 1
-    return add_months(anchor, months), add_months(anchor, months + 1)
+    index = month_index(anchor, moment)
+    return add_months(anchor, index), add_months(anchor, index + 1)
 
 
 @lru_cache(maxsize=512)

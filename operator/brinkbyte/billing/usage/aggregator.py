@@ -11,7 +11,7 @@ from typing import Final
 import psycopg
 
 from brinkbyte.billing.db import Connection, Database, Row
-from brinkbyte.billing.subscriptions import repository as subscriptions
+from brinkbyte.billing.subscriptions import history
 from brinkbyte.billing.subscriptions.standing import period_of, standing_of
 from brinkbyte.billing.usage import sums
 from brinkbyte.billing.usage.periods import ZERO, projected, usage_of
@@ -143,8 +143,10 @@ class UsageAggregator:
         periods_ago: int = 0,
     ) -> Summary:
         """As :meth:`get_summary`, in the caller's transaction."""
-        standing = standing_of(await subscriptions.live(connection, tenant_id))
-        start, end = standing.period(int(self._now.timestamp()))
+        now = int(self._now.timestamp())
+        row = await history.current(connection, self._catalog, tenant_id, now)
+        standing = standing_of(row)
+        start, end = standing.period(now)
         for _ in range(periods_ago):
             start, end = period_of(standing.period_anchor or start, start - _JUST)
         vector = await sums.period_vector(connection, tenant_id, start, end, meters=meters)
