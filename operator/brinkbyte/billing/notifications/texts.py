@@ -95,7 +95,7 @@ def _on(value: object) -> str:
 def _number(value: object) -> str:
     text = _line(value)
     whole, dot, part = text.partition(".")
-    return f"{int(whole):,}{dot}{part}" if whole.isdigit() else text
+    return f"{int(whole):,}{dot}{part}" if whole.isdecimal() and len(whole) < 40 else text
 
 
 def _about(facts: Facts) -> str:
