@@ -29,7 +29,6 @@ from brinkbyte.billing.usage import service as usage
 from brinkbyte.billing.usage.events import Judged, arrived, judge
 from brinkbyte.billing.usage.repository import Origin
 from brinkbyte.kit.errors import TemporaryError
-from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.kit.uuid7 import from_parts, uuid7
 from brinkbyte.license.modes import UPGRADE_URL
@@ -179,8 +178,6 @@ async def reserve(context: Context, tenant_id: str, use: Use) -> Verdict:
         async with context.database.pipelined(tenant_id) as connection:
             await ledger.lock_chain(connection, tenant_id)
             found, answer = await _reserve_in(connection, context, tenant_id, use)
-            failpoint("reserve.before_commit")
-        failpoint("reserve.committed")
     except psycopg.errors.CheckViolation as error:
         if "no partition" not in str(error):
             raise

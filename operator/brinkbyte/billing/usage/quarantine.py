@@ -19,7 +19,6 @@ from brinkbyte.billing.usage import repository
 from brinkbyte.billing.usage.events import LedgerEvent, arrived, judge
 from brinkbyte.billing.usage.repository import Origin
 from brinkbyte.catalog import Catalog
-from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.kit.uuid7 import uuid7
 
 PAGE: Final = 500
@@ -88,7 +87,6 @@ async def release(
             await _release(
                 connection, catalog, tenant_id, rows, found, now=int(clock()), actor=actor
             )
-            failpoint("release.before_commit")
         after = rows[-1]["id"]
 
 

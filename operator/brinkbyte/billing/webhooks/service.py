@@ -24,10 +24,7 @@ _BATCH: Final = 500
 async def store(database: Database, provider: str, event: ProviderEvent, *, now: datetime) -> bool:
     """Store a verified delivery before it is answered; false if it is there already."""
     async with database.nobody() as connection:
-        new = await repository.put(connection, provider, event, now=now)
-        failpoint("webhook.before_commit")
-    failpoint("webhook.committed")
-    return new
+        return await repository.put(connection, provider, event, now=now)
 
 
 async def fetch(database: Database, provider: BillingProvider, now: datetime) -> int:
@@ -44,7 +41,6 @@ async def fetch(database: Database, provider: BillingProvider, now: datetime) ->
     if cursor is not None:
         since = max(since, cursor["fetched_to"] - OVERLAP)
     events = await provider.events_since(since)
-    failpoint("events.fetched")
     async with database.nobody() as connection:
         new = 0
         if events:
