@@ -89,7 +89,7 @@ class Clocked:
         eventually(
             f"the instance is in mode {mode}",
             lambda: (self.license() or {}).get("mode") == mode,
-            seconds=150,
+            seconds=240,
             every=0.5,
         )
 
@@ -99,7 +99,7 @@ class Clocked:
             valid = self.site.condition("tenant", self.name, "LicenseValid")
             return held == mode and valid[0] == status and valid[1] in reasons
 
-        eventually(f"the Tenant shows {mode}, {status} {reasons}", on_tenant, seconds=150)
+        eventually(f"the Tenant shows {mode}, {status} {reasons}", on_tenant, seconds=240)
 
     def license(self) -> dict[str, Any] | None:
         """What the instance answers; None while no pod does."""
@@ -137,7 +137,7 @@ class Clocked:
             )
             return answer.status_code == 201
 
-        eventually("telemetry is kept", kept, seconds=150)
+        eventually("telemetry is kept", kept, seconds=240)
 
     def rows(self) -> dict[str, int]:
         """Return the number of rows of every table of the instance."""
@@ -155,7 +155,7 @@ class Clocked:
                 return ""
 
         # The instance answers from what it holds while its database still starts.
-        text = eventually("PostgreSQL answers", counted, seconds=150)
+        text = eventually("PostgreSQL answers", counted, seconds=240)
         return {table: int(count) for table, count in json.loads(text).items()}
 
 
@@ -200,7 +200,7 @@ def clocked(
             site.device("gate")
             site.camera("entry", "gate", growthPacks=["retail"])
             site.wait_ready("tenant", "acme", seconds=180)
-            site.wait_ready("cameralicense", "entry", seconds=150)
+            site.wait_ready("cameralicense", "entry", seconds=240)
             service = "acme" + names.INSTANCE_SUFFIX
             with PortForward(cluster, NAMESPACE, service, names.INSTANCE_PORT) as forward:
                 yield Clocked(site, clock, forward)
@@ -216,6 +216,7 @@ VALID: Final = ("LicenseValid", "DevelopmentTrustRoot", "BillingUnreachable")
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(1800)
 def test_two_months_without_the_line_show_every_mode_and_delete_nothing(clocked: Clocked) -> None:
     site, billing = clocked.site, clocked.site.billing
     clocked.shows("active", "True", *VALID)
