@@ -26,14 +26,15 @@ from support.postgres import PostgresServer
 SOURCE = Path(__file__).resolve().parents[2] / "operator" / "brinkbyte"
 KILLS = 170 if soaking() else 24
 # Points with a campaign or a test of their own: the operator's, Triton's, the migrations', the
-# guards' and their tracker's, the snapshots', the bundles', the imports', the billing worker's.
+# guards' and their tracker's, the snapshots', the bundles', the imports', the billing
+# worker's, those of usage as files.
 ELSEWHERE = {"bundle.before_commit"} | {
     f"{what}.{when}"
     for what in ("infer", "migrate", "guards", "tracker", "snapshot")
     for when in ("before_commit", "committed")
 }
-WORKERS = ("deliver.", "event.", "invoice.", "push.", "read.")
-"""``test_notifications``, ``test_worker``, ``test_stripe_killed``."""
+WORKERS = ("deliver.", "event.", "file.", "invoice.", "push.", "read.")
+"""``test_notifications``, ``test_stripe_killed``, ``test_air_gap``, ``test_worker``."""
 METERED = ("telemetry", "infer")
 IMPORT = "import."
 

@@ -176,7 +176,7 @@ async def import_receipts(
                 done.known += 1
                 continue
             await mark_acknowledged(conn, header, receipt, claims)
-            failpoint("import.marked")
+            failpoint("file.marked")
             done.marked += 1
             done.quarantined += [f"{one.id}: {one.reason}" for one in claims.quarantined]
         if found.instance == instance:

@@ -454,7 +454,7 @@ def test_killed_while_importing_receipts_then_again(new: New) -> None:
     command = [*launcher, str(carried.site.root / "roots.json"), "usage", "import"]
     killed = subprocess.run(
         [*command, str(carried.receipts)],
-        env=carried.site.environment("import.marked:2"),
+        env=carried.site.environment("file.marked:2"),
         capture_output=True,
         text=True,
         timeout=60,
@@ -476,7 +476,7 @@ def test_the_vendors_import_killed_then_again(new: New) -> None:
             str(carried.file), "--out", str(carried.receipts),
         ],
         env={
-            **os.environ, **carried.api.environment, "BRINKBYTE_FAILPOINT": "import.ingested:2",
+            **os.environ, **carried.api.environment, "BRINKBYTE_FAILPOINT": "file.ingested:2",
             "PYTHONPATH": carried.site.environment()["PYTHONPATH"],
         },
         capture_output=True, text=True, timeout=60, check=False,

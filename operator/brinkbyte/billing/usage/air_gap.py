@@ -98,7 +98,7 @@ async def import_usage(
             except ProblemError as error:
                 refused = _refused(body, error)
                 break
-            failpoint("import.ingested")
+            failpoint("file.ingested")
             receipts.write(json.dumps({"receipt": receipt}).encode() + b"\n")
             batches += 1
         first = ReceiptsFile(
