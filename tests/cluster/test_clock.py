@@ -247,7 +247,11 @@ def test_two_months_without_the_line_show_every_mode_and_delete_nothing(clocked:
     lost = {table for table, count in before.items() if after.get(table, 0) < count}
     assert lost <= {"feature_entitlements", "camera_licenses", "growth_pack_features"}
     assert after["telemetry_events"] == 50
-    assert site.cluster.ready("tenant", NAMESPACE, "acme")
+    eventually(
+        "the Tenant is Ready again",
+        lambda: site.cluster.ready("tenant", NAMESPACE, "acme"),
+        seconds=240,
+    )
 
     # The line is back: the vendor's clock has gone on as well.
     billing.start(**clocked.clock.environment)

@@ -392,7 +392,8 @@ def test_paused_stops_provisioning_and_nothing_else(site: Site) -> None:
 
     site.cluster.patch("tenant", site.namespace, "acme", {"spec": {"paused": True}})
     try:
-        site.wait("tenant", "acme", "Ready", "True", "Paused")
+        # What the tests before changed may still be starting.
+        site.wait("tenant", "acme", "Ready", "True", "Paused", seconds=120)
         site.cluster.delete_object("cronjob", site.namespace, "acme-btn-reporter")
         eventually(
             "metering goes on",
