@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -36,7 +35,6 @@ from brinkbyte.catalog import load_catalog
 from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.pools import postgres_pool
 from brinkbyte.kit.problem import install_problem_handlers, problem
-from brinkbyte.rating.periods import add_months
 
 _log = get_logger(__name__)
 
@@ -163,7 +161,7 @@ def _install_probes(app: FastAPI) -> None:
         context: Context = request.app.state.context
         try:
             async with asyncio.timeout(3), context.database.nobody() as connection:
-                month = await ledger.ledger_end(connection)
+                end = await ledger.ledger_end(connection)
         except (psycopg.Error, PoolTimeout, TimeoutError):
             return problem(
                 503,
@@ -171,7 +169,7 @@ def _install_probes(app: FastAPI) -> None:
                 reason="DatabaseUnavailable",
                 headers={"Retry-After": "2"},
             )
-        context.metrics.ledger_end.set(_month_end(month))
+        context.metrics.ledger_end.set(0.0 if end is None else end.timestamp())
         context.metrics.key_set_end.set(context.keyring.expires_at)
         return Response('{"status":"ok"}', media_type="application/json")
 
@@ -209,9 +207,3 @@ def _counts(context: Context) -> dict[str, dict[str, int]]:
                 if sample.name.endswith("_total"):
                     counts[name][next(iter(sample.labels.values()))] = int(sample.value)
     return counts
-
-
-def _month_end(month: str | None) -> float:
-    if month is None:
-        return 0.0
-    return add_months(datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC), 1).timestamp()

@@ -217,13 +217,12 @@ async def tell(context: WorkerContext) -> None:
 async def watch_ledger(context: WorkerContext) -> None:
     """Say when the ledger's prepared partitions come to an end; only a migration makes more."""
     async with context.database.nobody() as connection:
-        month = await ledger.ledger_end(connection)
-        if month is None:
-            return
-    end = datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC)
+        end = await ledger.ledger_end(connection)
+    if end is None:
+        return
     context.metrics.ledger_end.set(end.timestamp())
     if end - context.moment < _LEDGER_WARNING:
-        _log.warning("the ledger's partitions end soon: run `billing migrate`", month=month)
+        _log.warning("the ledger's partitions end soon: run `billing migrate`", end=end.isoformat())
 
 
 async def collect(context: WorkerContext) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from brinkbyte.billing.usage.events import LedgerEvent, RejectedEvent
 from brinkbyte.billing.usage.sums import period_vector as period_vector  # noqa: PLC0414
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.metering.batches import BatchHeader
+from brinkbyte.rating.periods import add_months
 
 _INSERT_EVENTS: Final = """
     INSERT INTO usage_events (tenant_id, id, occurred_at, meter, family, quantity, cost, key,
@@ -351,12 +352,15 @@ async def events(connection: Connection, tenant_id: str) -> list[Row]:
     return await cursor.fetchall()
 
 
-async def ledger_end(connection: Connection) -> str | None:
-    """Return the last month (YYYYMM) that a ledger partition is prepared for."""
+async def ledger_end(connection: Connection) -> datetime | None:
+    """Return the end of the last month that a ledger partition is prepared for."""
     cursor = await connection.execute(
         "SELECT max(right(c.relname, 6)) AS month FROM pg_inherits i "
         "JOIN pg_class c ON c.oid = i.inhrelid "
         "WHERE i.inhparent = 'usage_events'::regclass"
     )
     row = await cursor.fetchone()
-    return None if row is None else row["month"]
+    if row is None or row["month"] is None:
+        return None
+    month = str(row["month"])
+    return add_months(datetime(int(month[:4]), int(month[4:]), 1, tzinfo=UTC), 1)
