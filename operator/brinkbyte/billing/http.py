@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import Request
+from fastapi import Path, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
@@ -14,6 +14,9 @@ from brinkbyte.kit.problem import ProblemError
 
 SMALL_BODY: Final = 256 * 1024
 LARGE_BODY: Final = 32 * 1024 * 1024
+
+CustomerId = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.:@-]*$")]
+"""A customer's id in a path."""
 
 M = TypeVar("M", bound=BaseModel)
 

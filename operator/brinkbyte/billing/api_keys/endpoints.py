@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 
 from brinkbyte.billing.api_keys import service
 from brinkbyte.billing.api_keys.schemas import ApiKeyCreate, ApiKeyMade, ApiKeyRotate, ApiKeys
 from brinkbyte.billing.auth import Scope, TenantCaller, tenant_caller, vendor_caller
 from brinkbyte.billing.context import Context, get_context
-from brinkbyte.billing.http import described_body, json_body
+from brinkbyte.billing.http import CustomerId, described_body, json_body
 from brinkbyte.billing.idempotency import OnceOnly
 from brinkbyte.billing.paging import Page, Paged
 
@@ -20,7 +20,6 @@ tenant = APIRouter(prefix="/api/billing/keys", tags=["API keys"])
 Server = Annotated[Context, Depends(get_context)]
 Vendor = Annotated[str, Depends(vendor_caller)]
 Owner = Annotated[TenantCaller, Depends(tenant_caller(Scope.TENANT_OWNER))]
-CustomerId = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.:@-]*$")]
 Create = Annotated[ApiKeyCreate, Depends(json_body(ApiKeyCreate))]
 Rotate = Annotated[ApiKeyRotate, Depends(json_body(ApiKeyRotate))]
 

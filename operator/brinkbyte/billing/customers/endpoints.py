@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path
+from fastapi import APIRouter, Depends
 
 from brinkbyte.billing.auth import reader_of_customer, vendor_caller
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.customers import service
 from brinkbyte.billing.customers.schemas import Customer, CustomerCreate, LicenseDocument, Portal
-from brinkbyte.billing.http import described_body, json_body
+from brinkbyte.billing.http import CustomerId, described_body, json_body
 from brinkbyte.billing.idempotency import OnceOnly
 
 router = APIRouter(prefix="/api", tags=["customers"])
 Server = Annotated[Context, Depends(get_context)]
 Vendor = Annotated[str, Depends(vendor_caller)]
 Reader = Annotated[str, Depends(reader_of_customer)]
-CustomerId = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.:@-]*$")]
 
 
 @router.post("/customers", status_code=201, openapi_extra=described_body(CustomerCreate))

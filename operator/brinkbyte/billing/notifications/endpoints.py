@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Query
 
 from brinkbyte.billing.auth import Scope, TenantCaller, tenant_caller, vendor_caller
 from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.customers import service as customers
-from brinkbyte.billing.http import described_body, json_body
+from brinkbyte.billing.http import CustomerId, described_body, json_body
 from brinkbyte.billing.idempotency import OnceOnly
 from brinkbyte.billing.notifications import service
 from brinkbyte.billing.notifications.schemas import (
@@ -24,7 +24,6 @@ from brinkbyte.billing.notifications.schemas import (
 )
 
 Server = Annotated[Context, Depends(get_context)]
-CustomerId = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.:@-]*$")]
 
 _create = json_body(TargetCreate)
 _change = json_body(TargetChange)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from brinkbyte.billing.auth import (
     SESSION_COOKIE,
@@ -17,7 +17,7 @@ from brinkbyte.billing.auth import (
     vendor_caller,
 )
 from brinkbyte.billing.context import Context, get_context
-from brinkbyte.billing.http import described_body, json_body
+from brinkbyte.billing.http import CustomerId, described_body, json_body
 from brinkbyte.billing.idempotency import OnceOnly
 from brinkbyte.billing.paging import Page, Paged
 from brinkbyte.billing.users import service, signing_in
@@ -42,7 +42,6 @@ Server = Annotated[Context, Depends(get_context)]
 Vendor = Annotated[str, Depends(vendor_caller)]
 Owner = Annotated[TenantCaller, Depends(tenant_caller(Scope.TENANT_OWNER))]
 Person = Annotated[TenantCaller, Depends(session_caller)]
-CustomerId = Annotated[str, Path(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.:@-]*$")]
 Invite = Annotated[UserInvite, Depends(json_body(UserInvite))]
 Patch = Annotated[UserPatch, Depends(json_body(UserPatch))]
 
