@@ -65,12 +65,6 @@ async def stored_bytes(conn: AsyncConnection[Any]) -> int:
     return int(size)
 
 
-async def snapshots_taken(conn: AsyncConnection[Any], tenant_id: str, now: datetime) -> int:
-    """Return of how many meters this UTC day's snapshot is taken."""
-    (taken,) = await _row(conn, _TAKEN, (tenant_id, now.astimezone(UTC).date()))
-    return int(taken)
-
-
 async def take_snapshot(
     conn: AsyncConnection[Any],
     tenant_id: str,

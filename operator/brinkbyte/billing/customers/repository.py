@@ -62,9 +62,3 @@ async def set_flags(
         "UPDATE billing_customers SET flags = %s, updated_at = %s WHERE tenant_id = %s",
         [Jsonb(dict(flags)), now, tenant_id],
     )
-
-
-async def all_customers(connection: Connection) -> list[Row]:
-    """Return every customer that the role may see."""
-    cursor = await connection.execute("SELECT * FROM billing_customers ORDER BY tenant_id")
-    return await cursor.fetchall()

@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from functools import cached_property
 from typing import Final
 from uuid import UUID
@@ -190,11 +189,6 @@ def nanos_of(text: str) -> int | None:
         return None
     whole, _, part = text.partition(".")
     return int(whole + part.ljust(NANO, "0"))
-
-
-def decimal_of(nanos: int) -> Decimal:
-    """Return billionths as a decimal."""
-    return Decimal(nanos).scaleb(-NANO)
 
 
 def judge(
