@@ -144,6 +144,7 @@ def check(billing: Billing, tenant: str, model: Model) -> None:
         assert row["last_quantity"] == Decimal(model.held[str(row["last_id"])]["quantity"])
 
 
+@pytest.mark.soak
 async def test_ledger_is_what_the_model_says(acme: Site, billing: Billing) -> None:
     now = billing.clock.now * 1000
     model = Model()

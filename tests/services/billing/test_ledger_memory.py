@@ -23,6 +23,7 @@ def resident(api: BillingApi) -> float:
     return int(Path(f"/proc/{api.pid}/statm").read_text().split()[1]) * PAGE / 1e6
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 async def test_memory_is_flat_while_batches_come_in(billing_api: BillingApi) -> None:
     async with httpx.AsyncClient(base_url=billing_api.url, timeout=30) as http:

@@ -117,6 +117,7 @@ async def _some_runs(worker: Collecting) -> None:
         await worker.run()
 
 
+@pytest.mark.soak
 async def test_any_history_of_failures_ends_with_one_right_invoice(
     billing: Billing, stripe: StripeServer
 ) -> None:

@@ -81,6 +81,7 @@ async def test_invoice_arrives_as_it_is(worker: Collecting, stripe: StripeServer
     assert len(stripe.calls) == CALLS
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("mode", MODES)
 async def test_failure_of_any_call_leaves_one_invoice_of_the_right_sum(
     worker: Collecting, stripe: StripeServer, mode: Mode
