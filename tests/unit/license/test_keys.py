@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
+from contextlib import suppress
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brinkbyte.kit.errors import InvalidInputError
@@ -123,6 +125,44 @@ def test_other_private_keys_are_refused() -> None:
     for data in (pem, b"", b"-----BEGIN PRIVATE KEY-----\n"):
         with pytest.raises(InvalidInputError):
             SigningKey.from_pem(data)
+
+
+@settings(max_examples=200)
+@given(position=st.integers(0, 10_000), flip=st.integers(1, 255))
+def test_a_damaged_private_key_is_refused_or_signs_all_the_same(position: int, flip: int) -> None:
+    key = vendor().instance_key
+    form = serialization.PrivateFormat.PKCS8
+    data = bytearray(
+        key.private_key.private_bytes(
+            serialization.Encoding.DER, form, serialization.NoEncryption()
+        )
+    )
+    data[position % len(data)] ^= flip
+    pem = f"-----BEGIN PRIVATE KEY-----\n{b64encode(data).decode()}\n-----END PRIVATE KEY-----\n"
+    again = None
+    with suppress(InvalidInputError):
+        again = SigningKey.from_pem(pem)
+    if again is not None:
+        # One of the numbers that only make signing quicker: the rest says who it is.
+        assert again.kid == key.kid
+        signed = jwt.encode({}, again.private_key, algorithm="RS256")
+        jwt.decode(signed, key.private_key.public_key(), algorithms=["RS256"])
+
+
+def test_a_key_whose_parts_do_not_belong_together_is_refused() -> None:
+    numbers = vendor().instance_key.private_key.private_numbers()
+    other = vendor().root.private_key.private_numbers()
+    mixed = rsa.RSAPrivateNumbers(
+        p=numbers.p, q=numbers.q, d=other.d, dmp1=other.dmp1, dmq1=other.dmq1, iqmp=numbers.iqmp,
+        public_numbers=numbers.public_numbers,
+    ).private_key(unsafe_skip_rsa_key_validation=True)  # fmt: skip
+    pem = mixed.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    with pytest.raises(InvalidInputError, match="damaged"):
+        SigningKey.from_pem(pem)
 
 
 def test_roots_are_read_from_a_plain_jwks() -> None:

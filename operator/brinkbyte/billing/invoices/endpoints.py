@@ -12,7 +12,6 @@ from brinkbyte.billing.context import Context, get_context
 from brinkbyte.billing.customers import service as customers
 from brinkbyte.billing.invoices import service
 from brinkbyte.billing.invoices.closing import line_of, major
-from brinkbyte.billing.invoices.document import Document, render
 from brinkbyte.billing.invoices.schemas import Invoice, InvoicePage, Upcoming
 
 router = APIRouter(prefix="/api/billing/invoices", tags=["invoices"])
@@ -50,6 +49,9 @@ async def get_invoice(context: Ctx, caller: Reader, invoice_id: UUID) -> Invoice
 )
 async def invoice_pdf(context: Ctx, caller: Reader, invoice_id: UUID) -> Response:
     """Return an invoice as a PDF document."""
+    # A quarter second of every start, and most servers never draw one.
+    from brinkbyte.billing.invoices.document import Document, render  # noqa: PLC0415
+
     row, lines = await service.final(context, caller, invoice_id)
     customer = await customers.require(context, caller.tenant_id)
     document = Document(
