@@ -146,11 +146,10 @@ def _measure_ingest(
     ours, bare, two, busy = 0.0, 0.0, 0.0, 0.0
     for _ in range(ROUNDS):
         bare += _reference(uri, BATCHES * CUSTOMERS)
-        ours += _send(customers, [first], BATCHES, figures.times)
-        before = _processors()
-        two += _send(customers, [first, second], BATCHES)
-        after = _processors()
-        busy += (after[0] - before[0]) / (after[1] - before[1]) / ROUNDS
+        ours += _send(customers, [first], BATCHES, figures.times).seconds
+        both = _send(customers, [first, second], BATCHES)
+        two += both.seconds
+        busy += both.busy / ROUNDS
     events = ROUNDS * BATCHES * CUSTOMERS * MAX_EVENTS
     figures.rate, figures.reference, figures.two_rate = events / ours, events / bare, events / two
     figures.busy, figures.growth = busy, first.memory - figures.memory
@@ -226,17 +225,25 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@dataclass(frozen=True)
+class Sent:
+    """From the first request to the last answer; making the requests is not in it.
+
+    Attributes:
+        busy: share of all processors' time that was not idle.
+    """
+
+    seconds: float
+    busy: float
+
+
 def _send(
     customers: Sequence[Customer],
     served: Sequence[Served],
     count: int,
     times: list[float] | None = None,
-) -> float:
-    """Send batches of every customer at once, each customer's one after the other.
-
-    Returns:
-        Seconds from the first to the last.
-    """
+) -> Sent:
+    """Send batches of every customer at once, each customer's one after the other."""
     prepared = [list(customer.requests(count)) for customer in customers]
     found: list[float] = [] if times is None else times
     failures: list[BaseException] = []
@@ -248,15 +255,15 @@ def _send(
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(each,)) for each in range(len(customers))]
-    started = time.perf_counter()
+    started, idle = time.perf_counter(), _idle_seconds()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    seconds = time.perf_counter() - started
+    seconds, idle = time.perf_counter() - started, _idle_seconds() - idle
     if failures:
         raise StepError(f"a batch was not taken in: {failures[0]}")
-    return seconds
+    return Sent(seconds, 1 - idle / seconds / (os.cpu_count() or 1))
 
 
 def _one_by_one(port: int, requests: Sequence[bytes], times: list[float]) -> None:
@@ -305,10 +312,10 @@ def _reference(uri: str, count: int) -> float:
         return time.perf_counter() - started
 
 
-def _processors() -> tuple[float, float]:
-    """Return busy and all ticks of all processors."""
-    fields = [int(part) for part in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    return sum(fields) - fields[3] - fields[4], sum(fields)
+def _idle_seconds() -> float:
+    """Return how long all processors together have been idle, waiting for disks included."""
+    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
