@@ -160,5 +160,6 @@ def site(
     made.camera("ramp", "dock", growthPacks=["advanced_analytics"])
     made.wait_ready("tenant", "acme", seconds=180)
     yield made
-    # While the operator still runs: it lets the Tenant's finalizer go.
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=100s")
+    if cluster.stays:
+        # While the operator still runs: it lets the Tenant's finalizer go.
+        cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=100s")

@@ -11,6 +11,8 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "hack"))
 
 from stack.cluster import Cluster  # noqa: E402 - the path comes first
+from support.objects import Objects  # noqa: E402
 
 T = TypeVar("T")
 _WORKER = [name for name in [os.environ.get("PYTEST_XDIST_WORKER", "")] if name]
@@ -27,8 +30,24 @@ OTHER = "someone-else"
 """Field manager of whoever changes our children."""
 
 
+@dataclass(frozen=True)
 class KubernetesCluster(Cluster):
-    """A cluster with what tests of controllers need."""
+    """A cluster with what tests of controllers need.
+
+    Attributes:
+        stays: it outlives the run, and with it whatever a test leaves there.
+    """
+
+    stays: bool = False
+
+    @cached_property
+    def objects(self) -> Objects:
+        """Reads objects."""
+        return Objects(self.kubeconfig)
+
+    def get(self, kind: str, name: str = "", *, namespace: str | None = None) -> Any:
+        """Return an object or a list as kubectl would print it; None when it is not there."""
+        return self.objects.get(kind, name, namespace)
 
     def patch(
         self, kind: str, namespace: str, name: str, patch: Any, *, how: str = "merge"
@@ -98,13 +117,14 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
     given = request.config.getoption("--kubeconfig")
     keep = bool(request.config.getoption("--keep-cluster"))
     if given:
-        found = KubernetesCluster(Path(str(given)).resolve())
+        found = KubernetesCluster(Path(str(given)).resolve(), stays=True)
     else:
         kubeconfig = ROOT.joinpath("build", "test", *_WORKER, "kubeconfig")
         made = KubernetesCluster.create(cluster_name("test"), kubeconfig, reuse=keep)
-        found = KubernetesCluster(made.kubeconfig, made.name)
+        found = KubernetesCluster(made.kubeconfig, made.name, stays=keep)
         found.load_images()
     found.kubectl("apply", "--server-side", "--force-conflicts", "--filename", ROOT / "crds")
     yield found
-    if not keep:
+    found.objects.close()
+    if not found.stays:
         found.delete()
