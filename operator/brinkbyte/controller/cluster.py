@@ -33,8 +33,8 @@ Object = dict[str, Any]
 _TRIES: Final = 5
 _RETRIED: Final = frozenset({429, 500, 502, 503, 504})
 _LONGEST_PAUSE: Final = 10.0
-_PARALLEL_WRITES: Final = 16
-_CONNECTIONS: Final = 24
+_PARALLEL_WRITES: Final = 20
+_CONNECTIONS: Final = 26
 """Each has a buffer of 256 KiB; more of them are no faster."""
 _NAMES_ONLY: Final = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)

@@ -16,6 +16,9 @@ from brinkbyte.resources.names import MANAGED_BY
 
 _log = get_logger(__name__)
 _QUEUED: Final = 5000
+_QUEUED_GOOD_NEWS: Final = 500
+"""Of ten thousand licenses issued at once, the statuses say as much; what is wrong is told."""
+_TELL_SECONDS: Final = 10.0
 _WRITERS: Final = 4
 _DELAY: Final = 0.5
 _MAX_NOTE: Final = 1000
@@ -56,8 +59,10 @@ class EventSink:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_QUEUED)
+        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._name = Uuid7Generator()
+        self._dropped = 0
+        self._tell_at = 0.0
 
     def emit(
         self, about: Mapping[str, Any], kind: str, action: str, reason: str, note: str
@@ -71,6 +76,9 @@ class EventSink:
             reason: CamelCase.
             note: a sentence.
         """
+        if self._queue.qsize() >= (_QUEUED if kind == "Warning" else _QUEUED_GOOD_NEWS):
+            self._dropped += 1
+            return
         meta = about["metadata"]
         event = {
             "apiVersion": "events.k8s.io/v1",
@@ -95,10 +103,7 @@ class EventSink:
                 "resourceVersion": meta.get("resourceVersion", ""),
             },
         }
-        try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            _log.warning("too many events wait, one is dropped", reason=reason)
+        self._queue.put_nowait(event)
 
     async def run(self) -> None:
         """Write Events until cancelled."""
@@ -109,6 +114,7 @@ class EventSink:
     async def _write(self) -> None:
         while True:
             event = await self._queue.get()
+            self._tell_dropped()
             # Whatever else a burst has to write comes first.
             await asyncio.sleep(_DELAY)
             try:
@@ -116,3 +122,9 @@ class EventSink:
             except BrinkByteError as error:
                 # An Event is a courtesy; its namespace may be going.
                 _log.debug("event not written", error=str(error))
+
+    def _tell_dropped(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._dropped and now >= self._tell_at:
+            _log.warning("too many events waited, some were dropped", count=self._dropped)
+            self._dropped, self._tell_at = 0, now + _TELL_SECONDS
