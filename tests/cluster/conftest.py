@@ -26,7 +26,7 @@ SYSTEM = "brinkbyte-system"
 API_VERSION = "vision.brinkbyte.io/v1alpha1"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def billing(
     cluster: KubernetesCluster, postgres_server: PostgresServer
 ) -> Iterator[ReachableBillingApi]:
@@ -39,7 +39,7 @@ def billing(
         remove_billing_api(api)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def operator(
     cluster: KubernetesCluster,
     billing: ReachableBillingApi,
@@ -144,7 +144,7 @@ class Site:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(
     cluster: KubernetesCluster, billing: ReachableBillingApi, operator: OperatorProcess
 ) -> Iterator[Site]:

@@ -108,9 +108,9 @@ def cluster_name(purpose: str) -> str:
     return "-".join(["brinkbyte", purpose, f"{zlib.crc32(str(ROOT).encode()):08x}", *_WORKER])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
-    """A cluster with our definitions and images, made anew and removed at the end.
+    """A cluster with our definitions and images, made anew for a folder of tests and removed.
 
     One that ``--kubeconfig`` names stays; with ``--keep-cluster`` so does ours, for the next run.
     """

@@ -78,7 +78,7 @@ class Objects:
 
     def _read(self, path: str) -> Any:
         headers: dict[str, str] = {"accept": "application/json"}
-        self._client.update_params_for_auth(headers, [], ["BearerToken"])
+        self._client.update_params_for_auth(headers, [], ["BearerToken"], path, "GET", None)
         url = f"{self._client.configuration.host}{path}"
         try:
             answer = self._client.rest_client.pool_manager.request(
