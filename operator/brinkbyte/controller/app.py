@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import httpx
-import kopf
 from prometheus_client import start_http_server
 
 from brinkbyte.controller import finalize, instance_poll, members, reconcile_tenant
@@ -24,6 +23,7 @@ from brinkbyte.controller.context import BillingClients, Context
 from brinkbyte.controller.events import EventSink
 from brinkbyte.controller.feed import Feed
 from brinkbyte.controller.kopf_storage import NoDiffBase, NoProgress
+from brinkbyte.controller.lean_kopf import kopf
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key, WorkQueue
 from brinkbyte.controller.settings import OperatorSettings

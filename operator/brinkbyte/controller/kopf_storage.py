@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import kopf
+from brinkbyte.controller.lean_kopf import kopf
 
 
 class NoDiffBase(kopf.DiffBaseStorage):

@@ -6,11 +6,11 @@ import ssl
 from pathlib import Path
 from typing import Any, Final
 
-import kopf
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 
 from brinkbyte.controller.connection import Connection, ConnectionConfigError, lenient_context
+from brinkbyte.controller.lean_kopf import kopf
 
 _loader: Any = config  # the loaders have no types
 DEFAULT_NAMESPACE: Final = "default"
