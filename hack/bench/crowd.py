@@ -8,6 +8,7 @@ from typing import Final
 
 from bench import measure, reference
 from bench.result import Result, result
+from brinkbyte.resources.names import GROUP
 from stack.cluster import Cluster
 from stack.release import OPERATOR, OPERATOR_NAMESPACE
 from stack.tools import step, wait_for
@@ -82,10 +83,22 @@ def _crowd(cluster: Cluster, count: int, *, keep: bool) -> list[Result]:
 
 
 def _remove(cluster: Cluster, kind: str, namespace: str) -> None:
+    """Delete objects and their Secrets: what is still going would burden what is measured next."""
     cluster.kubectl("delete", kind, "--all", "--namespace", namespace, "--wait=false", timeout=900)
+    secrets = ["secrets", "--namespace", namespace]
+    if kind == OURS:
+        secrets += ["--selector", f"{GROUP}/owner-kind=CameraLicense"]
+    else:
+        secrets += ["--field-selector", "type=Opaque"]
+    cluster.kubectl("delete", *secrets, "--ignore-not-found", "--wait=false", timeout=900)
+    _wait_gone(cluster, kind, "--namespace", namespace)
+    _wait_gone(cluster, *secrets)
+
+
+def _wait_gone(cluster: Cluster, *what: str) -> None:
     wait_for(
-        f"{kind} to be gone",
-        lambda: not cluster.kubectl("get", kind, "--namespace", namespace, "--output=name"),
+        f"{what[0]} to be gone",
+        lambda: not cluster.kubectl("get", *what, "--output=name"),
         timeout=600,
     )
 
