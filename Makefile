@@ -81,8 +81,8 @@ images: $(STAMP) ## the project's image and, without a registry, local PostgreSQ
 .PHONY: test
 test: lint check-generated debian-packages images ## everything: unit, real services, a real cluster
 	rm -f .coverage .coverage.*
-	@# Two processes: tests on the cluster mostly wait.
-	$(PY) -m coverage run -m pytest -n 2 --no-loadscope-reorder tests
+	@# Three processes on two cores: tests on the cluster mostly wait.
+	$(PY) -m coverage run -m pytest -n 3 --no-loadscope-reorder tests
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 

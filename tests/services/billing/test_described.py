@@ -167,7 +167,10 @@ def _one(
         assert answer.status_code in {401, 403, 404, 422}, (
             f"{answer.status_code} {answer.text[:200]}"
         )
-    case.validate_response(answer, checks=CHECKS if sound else [*CHECKS, negative_data_rejection])
+    # A list in a query is a parameter that comes again, or once, or not at all: no wrong one, the
+    # last counts. And what was wrong with the header of a credential was never sent.
+    told = not sound and not any(isinstance(each, list) for each in case.query.values())
+    case.validate_response(answer, checks=[*CHECKS, negative_data_rejection] if told else CHECKS)
 
 
 @pytest.fixture(autouse=True)

@@ -196,6 +196,9 @@ def judge(
 ) -> Judged:
     """Decide for each event whether it may go into the ledger.
 
+    The first event of an id in a batch stands for it: copies of it are passed over, others under
+    its id are set aside.
+
     Args:
         arrival: what was sent.
         catalog: knows the meters.
