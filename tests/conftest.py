@@ -26,12 +26,23 @@ class Together(LoadScopeScheduling):
         return f"{folder}/{below[0]}" if folder in {"campaign", "services", "unit"} else folder
 
 
-_LONGEST = ("tests/cluster/", "tests/services/billing/")
+_LONGEST = (
+    "tests/cluster/",
+    "tests/services/billing/",
+    "tests/campaign/",
+    "tests/services/instance/",
+    "tests/services/metering/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put first what takes one process the longest: at the end it would leave others idle."""
-    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+
+    def place(item: pytest.Item) -> int:
+        found = (n for n, start in enumerate(_LONGEST) if item.nodeid.startswith(start))
+        return next(found, len(_LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
