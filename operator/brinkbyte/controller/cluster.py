@@ -33,9 +33,9 @@ Object = dict[str, Any]
 _TRIES: Final = 5
 _RETRIED: Final = frozenset({429, 500, 502, 503, 504})
 _LONGEST_PAUSE: Final = 10.0
-_PARALLEL_WRITES: Final = 40
+_PARALLEL_WRITES: Final = 24
 """On a busy API server this is also our share beside whoever creates the objects."""
-_CONNECTIONS: Final = 48
+_CONNECTIONS: Final = 30
 """Each has a buffer of 256 KiB."""
 _NAMES_ONLY: Final = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
