@@ -8,7 +8,7 @@ from typing import Final
 
 from bench import measure, reference
 from bench.result import Result, result
-from brinkbyte.resources.names import GROUP
+from brinkbyte.resources.names import LABEL_OWNER_KIND
 from stack.cluster import Cluster
 from stack.release import OPERATOR, OPERATOR_NAMESPACE
 from stack.tools import step, wait_for
@@ -87,7 +87,7 @@ def _remove(cluster: Cluster, kind: str, namespace: str) -> None:
     cluster.kubectl("delete", kind, "--all", "--namespace", namespace, "--wait=false", timeout=900)
     secrets = ["secrets", "--namespace", namespace]
     if kind == OURS:
-        secrets += ["--selector", f"{GROUP}/owner-kind=CameraLicense"]
+        secrets += ["--selector", f"{LABEL_OWNER_KIND}=CameraLicense"]
     else:
         secrets += ["--field-selector", "type=Opaque"]
     cluster.kubectl("delete", *secrets, "--ignore-not-found", "--wait=false", timeout=900)

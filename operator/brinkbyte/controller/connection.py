@@ -99,7 +99,7 @@ class ServiceAccount:
 
     def kopf_info(self, server: str, authorization: str) -> kopf.ConnectionInfo:
         """Return the same for kopf."""
-        import kopf  # noqa: PLC0415 - only the operator has it loaded
+        from brinkbyte.controller.lean_kopf import kopf  # noqa: PLC0415 - only the operator has it
 
         scheme, _, token = authorization.partition(" ")
         return kopf.ConnectionInfo(
