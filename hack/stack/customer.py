@@ -17,6 +17,8 @@ EXAMPLE: Final = ROOT / "examples" / "customer"
 CUSTOMER: Final = "acme-logistics"
 NAMESPACE: Final = "acme"
 TENANT: Final = "acme"
+_START_DELAY: Final = "BRINKBYTE_REPORT_DELAY_SEED"
+"""Spreads the reporters of a fleet over seconds; nobody waits for a fleet here."""
 KINDS: Final = ("tenants", "edgedevices", "cameralicenses")
 
 TERMS: Final[dict[str, Any]] = {
@@ -146,8 +148,14 @@ def settled(
         time.sleep(1)
 
 
-def run_reporter(cluster: Cluster, name: str, *, namespace: str = NAMESPACE) -> None:
-    """Start the reporter's Job now instead of waiting for its minute, and wait for its end."""
+def run_reporter(
+    cluster: Cluster, name: str, *, namespace: str = NAMESPACE, retries: int = 1
+) -> None:
+    """Start the reporter's Job now, without waiting for its minute or its turn, and see its end.
+
+    Raises:
+        StepError: it failed as often as it was tried, or did not end; with what it wrote.
+    """
     job = json.loads(
         cluster.kubectl(
             "create",
@@ -163,12 +171,19 @@ def run_reporter(cluster: Cluster, name: str, *, namespace: str = NAMESPACE) -> 
     )
     # Owned by the CronJob it would count as history, and could be gone before we looked.
     job["metadata"].pop("ownerReferences", None)
+    job["spec"]["backoffLimit"] = retries
+    for container in job["spec"]["template"]["spec"]["containers"]:
+        container["env"] = [one for one in container["env"] if one["name"] != _START_DELAY]
     cluster.apply(job)
+
+    def ended() -> str | None:
+        status = cluster.get("job", name, namespace=namespace).get("status", {})
+        found = {one["type"] for one in status.get("conditions", []) if one["status"] == "True"}
+        return next((end for end in ("Complete", "Failed") if end in found), None)
+
     try:
-        cluster.kubectl(
-            "wait", f"job/{name}", "--for=condition=complete", "--namespace", namespace,
-            "--timeout=110s",
-        )  # fmt: skip
+        if wait_for(f"job/{name} to end", ended, timeout=110) == "Failed":
+            raise StepError(f"job/{name} failed")
     except StepError as error:
         logs = cluster.kubectl("logs", f"job/{name}", "--namespace", namespace, "--tail=20")
         raise StepError(f"{error}\n{logs}") from None

@@ -141,7 +141,11 @@ def test_files_alone_license_a_site_and_renew_it(island: Site, tmp_path: Path) -
     assert not labels
     island.wait_ready("cameralicense", "entry", seconds=60)
     island.wait_ready("edgedevice", "gate")
-    assert island.condition("tenant", "acme", "LicenseValid")[0] == "True"
+    eventually(
+        "the Tenant says so, too",
+        lambda: island.condition("tenant", "acme", "LicenseValid")[0] == "True",
+        seconds=30,
+    )
 
     held = island.cluster.secret(NAMESPACE, f"acme{names.LICENSE_SUFFIX}")
     now = int(time.time())

@@ -24,6 +24,7 @@ from brinkbyte.license.tokens import verify
 from brinkbyte.resources import names
 from stack.customer import run_reporter
 from stack.forward import PortForward
+from stack.tools import StepError
 from support.billing import CUSTOMER, DEFAULT_TERMS
 from support.campaign_plan import soaking, some
 from support.cluster import eventually
@@ -128,6 +129,11 @@ class Attacked:
             and found.json()["mode"] == "active"
             and len(self.answered) > before
         )
+
+
+def report(site: Site, *, retries: int = 1) -> None:
+    name = f"report-{uuid4().hex[:8]}"
+    run_reporter(site.cluster, name, namespace=site.namespace, retries=retries)
 
 
 def token(site: Site, secret: str, key: str) -> str:
@@ -237,6 +243,10 @@ def while_nobody_repairs(
         for _ in range(5):
             attacked.check("another customer's Secrets at the start")
             time.sleep(1)
+        # The use of one is not billed to the other, whose contract may be the cheaper one.
+        with pytest.raises(StepError, match="OtherCustomer"):
+            report(site, retries=0)
+        assert not site.billing.ledger(OTHER)["batches"]
     finally:
         site.operator.start()
     eventually("the operator has repaired it", attacked.serves, seconds=120, every=1.0)
@@ -272,7 +282,7 @@ def test_every_call_that_was_answered_meanwhile_is_in_the_vendors_ledger(
     eventually("the site serves", attacked.serves, seconds=60)
 
     def reported() -> bool:
-        run_reporter(site.cluster, f"report-{uuid4().hex[:8]}", namespace=site.namespace)
+        report(site)
         ledger = site.billing.ledger(CUSTOMER)
         return attacked.answered <= {event["key"] for event in ledger["events"]}
 

@@ -215,10 +215,12 @@ class UsageHead(OpenWireModel):
     """``GET /api/v1/usage/head``: where this instance's chain goes on; None: nothing yet.
 
     An instance without an epoch of its own is told the open one of the customer's instance before
-    it: its first batch follows that one.
+    it: its first batch follows that one. ``customer_id`` is whose usage the ledger takes it for;
+    None: an older server does not say.
     """
 
     server_time: UnixTime
+    customer_id: Identifier | None = None
     epoch: str | None = None
     batch_no: Sequence = 0
     chain_hash: Hash | None = None

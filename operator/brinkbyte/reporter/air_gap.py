@@ -31,6 +31,7 @@ from brinkbyte.metering.files import (
     check_file,
 )
 from brinkbyte.reporter.settings import ReporterSettings
+from brinkbyte.reporter.trust import require_same_customer
 from brinkbyte.resources.names import KEY_SET_KEY, LICENSE_KEY
 from brinkbyte.store.air_gap import batches_to_carry, reopen, sealing_epoch, stored_header
 from brinkbyte.store.database import Connection, connect
@@ -86,25 +87,24 @@ async def export_usage(
     settings: ReporterSettings,
     out: BinaryIO,
     *,
-    customer_id: str | None = None,
     acknowledged: bool = False,
 ) -> Exported:
     """Seal what waits, and write every batch without a receipt; again writes them again.
 
     Args:
-        settings: where everything is.
+        settings: where everything is, and whose site; by default the license's.
         out: seekable and empty.
-        customer_id: whose site; by default the license's.
         acknowledged: also batches with a receipt, for a ledger that was restored.
 
     Raises:
         TemporaryError: a reporter is at work, or the database does not answer.
-        PermanentError: nobody knows whose site this is, or the key pair is unusable.
+        PermanentError: nobody knows whose site this is, the license is another customer's, or the
+            key pair is unusable.
     """
     identity = Identity(settings.identity_dir)
     key, instance = identity.signing_key(), identity.instance_id()
     first = UsageFile(
-        customer_id=customer_id or _customer(settings),
+        customer_id=_customer(settings),
         instance=instance,
         created_at=int(time.time()),
     )
@@ -268,16 +268,20 @@ def _keys(
 
 
 def _customer(settings: ReporterSettings) -> str:
-    """Return whom the site's license is for; the vendor verifies that the instance is theirs."""
+    """Return whose site this is; the vendor verifies that the instance is theirs."""
+    path = settings.license_dir / LICENSE_KEY
     try:
-        token = (settings.license_dir / LICENSE_KEY).read_text("ascii").strip()
-        customer = jwt.decode(token, options={"verify_signature": False})["sub"]
+        token = path.read_text("ascii").strip()
+        licensed = jwt.decode(token, options={"verify_signature": False})["sub"]
     except (OSError, ValueError, KeyError, TypeError, jwt.PyJWTError):
-        customer = None
-    if not isinstance(customer, str) or not customer:
+        licensed = None
+    if not isinstance(licensed, str) or not licensed:
+        licensed = None
+    require_same_customer(settings.customer_id, licensed, "license")
+    customer = settings.customer_id or licensed
+    if customer is None:
         raise PermanentError(
-            f"whose site this is cannot be read from {settings.license_dir / LICENSE_KEY}; name "
-            "the customer with --customer",
+            f"whose site this is cannot be read from {path}; name the customer with --customer",
             reason="CustomerUnknown",
         )
     return customer

@@ -110,7 +110,7 @@ def export_file(
     *,
     customer: Annotated[
         str | None,
-        typer.Option(envvar="BRINKBYTE_CUSTOMER_ID", help="by default the license's"),
+        typer.Option(help="by default the license's [BRINKBYTE_CUSTOMER_ID]"),
     ] = None,
     acknowledged: Annotated[
         bool,
@@ -128,11 +128,9 @@ def export_file(
     from brinkbyte.reporter import air_gap  # noqa: PLC0415 - the reporter runs without
 
     configure_logging(level="warning")
-    settings = _settings(database_url, identity_dir, license_dir)
+    settings = _settings(database_url, identity_dir, license_dir, customer)
     with _exit_codes(), tempfile.TemporaryFile() as file:
-        done = asyncio.run(
-            air_gap.export_usage(settings, file, customer_id=customer, acknowledged=acknowledged)
-        )
+        done = asyncio.run(air_gap.export_usage(settings, file, acknowledged=acknowledged))
         file.seek(0)
         write_out(out, file)
         typer.echo(
@@ -226,10 +224,16 @@ def reconcile_ledger(
 
 
 def _settings(
-    database_url: str | None, identity_dir: Path | None, license_dir: Path | None
+    database_url: str | None,
+    identity_dir: Path | None,
+    license_dir: Path | None,
+    customer_id: str | None = None,
 ) -> ReporterSettings:
     return ReporterSettings.load(
-        database_url=database_url, identity_dir=identity_dir, license_dir=license_dir
+        database_url=database_url,
+        identity_dir=identity_dir,
+        license_dir=license_dir,
+        customer_id=customer_id,
     )
 
 

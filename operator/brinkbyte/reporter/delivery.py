@@ -13,7 +13,7 @@ from brinkbyte.kit.logging import get_logger
 from brinkbyte.kit.uuid7 import uuid7
 from brinkbyte.license.keys import SigningKey
 from brinkbyte.metering.batches import NO_HASH, SealedBatch, UsageHead
-from brinkbyte.reporter.trust import ReceiptVerifier
+from brinkbyte.reporter.trust import ReceiptVerifier, require_same_customer
 from brinkbyte.store.database import Connection
 from brinkbyte.store.epochs import (
     BatchRef,
@@ -68,6 +68,7 @@ class Delivery:
         verifier: judges receipts.
         key: instance key pair.
         instance: instance id.
+        customer_id: whose usage this is; None: whoever the identity is.
         deadline: by ``monotonic``: no batch is begun after it.
         progress: counted up as the work goes on.
         monotonic: seconds that never go back.
@@ -82,6 +83,7 @@ class Delivery:
         key: SigningKey,
         instance: str,
         deadline: float,
+        customer_id: str | None = None,
         progress: Progress | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,6 +92,7 @@ class Delivery:
         self._verifier = verifier
         self._key = key
         self._instance = instance
+        self._customer_id = customer_id
         self._deadline = deadline
         self._monotonic = monotonic
         self._server_time = 0
@@ -101,7 +104,8 @@ class Delivery:
 
         Raises:
             TemporaryError: the billing API cannot be reached or wants to be asked later.
-            PermanentError: it refused a batch, or its receipt is not the vendor's.
+            PermanentError: the identity is another customer's, the billing API refused a batch, or
+                its receipt is not the vendor's.
             DeadlineError: time is over before the outbox is empty.
         """
         force: str | None = None
@@ -125,6 +129,8 @@ class Delivery:
 
     async def _head(self) -> UsageHead:
         head = await self._client.usage_head()
+        # Before anything is sealed: what another customer's identity signs is billed to them.
+        require_same_customer(self._customer_id, head.customer_id, "identity")
         self._server_time, self._read_at = head.server_time, self._monotonic()
         return head
 

@@ -224,6 +224,7 @@ class _Run:
                 ReceiptVerifier(roots, self.settings.license_dir, client),
                 key=key,
                 instance=instance,
+                customer_id=self.settings.customer_id,
                 deadline=self.deadline,
                 monotonic=self.monotonic,
                 progress=self.progress,

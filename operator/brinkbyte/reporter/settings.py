@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import Field
 
+from brinkbyte.license.claims import Identifier
 from brinkbyte.resources.names import LICENSE_DIR
 from brinkbyte.store.database import DatabaseSettings
 from brinkbyte.store.identity import IdentitySettings
@@ -18,6 +19,9 @@ MAX_START_DELAY: Final = 20.0
 class ReporterSettings(DatabaseSettings, IdentitySettings):
     """What one run of the reporter needs to know."""
 
+    customer_id: Identifier | None = Field(
+        None, description="the customer whose usage this is; whoever is not named is not compared"
+    )
     license_dir: Path = Field(Path(LICENSE_DIR), description="directory with jwks.json")
     report_delay_seed: str = Field(
         "", description="uid of the Tenant: start after 0-20 s that it decides; empty: at once"

@@ -1,6 +1,7 @@
-"""Whose receipts count: the vendor's keys, from the license directory or the billing API.
+"""Whose usage this is, and whose receipts count.
 
-Wherever a key set comes from, a root key of this release must have signed it.
+Receipts are judged by the vendor's keys, from the license directory or the billing API. Wherever a
+key set comes from, a root key of this release must have signed it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,27 @@ from brinkbyte.resources.names import KEY_SET_KEY
 
 _UNKNOWN_KEY = "UnknownKey"
 _log = get_logger(__name__)
+
+
+def require_same_customer(ours: str | None, found: str | None, document: str) -> None:
+    """Refuse a Secret of another customer; nothing is compared while either is not known.
+
+    Args:
+        ours: the customer whose usage the outbox holds.
+        found: the customer whom a Secret is for.
+        document: which Secret, in one word.
+
+    Raises:
+        PermanentError: they differ; reason ``OtherCustomer``.
+    """
+    if ours is None or found is None or ours == found:
+        return
+    raise PermanentError(
+        f"the {document} is of customer {found}, and the usage here is of {ours}: nothing was sent "
+        f"or sealed. Put {ours}'s {document} Secret back; the operator does so by itself while it "
+        "runs",
+        reason="OtherCustomer",
+    )
 
 
 class ReceiptVerifier:

@@ -48,9 +48,8 @@ class Carried:
 
     def export(self, out: Path | None = None, **more: Any) -> Exported:
         with (out or self.file).open("wb") as file:
-            return asyncio.run(
-                export_usage(self.site.settings(), file, customer_id=self.customer, **more)
-            )
+            settings = self.site.settings(customer_id=self.customer)
+            return asyncio.run(export_usage(settings, file, **more))
 
     def vendor_import(
         self, file: Path | None = None, out: Path | None = None, **more: Any

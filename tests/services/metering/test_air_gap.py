@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import psycopg
 import pytest
 from typer.testing import CliRunner
@@ -217,6 +218,18 @@ def test_a_file_of_another_site_or_customer_is_refused(new: New) -> None:
     with pytest.raises(FileError) as wrong:
         ours.import_receipts(others.receipts)
     assert wrong.value.reason == "OtherSite"
+
+
+def test_a_license_of_another_customer_exports_nothing(new: New) -> None:
+    carried = new()
+    carried.record(1)
+    license_ = carried.site.root / "license" / names.LICENSE_KEY
+    license_.write_text(jwt.encode({"sub": "other"}, "x" * 32, algorithm="HS256"))
+    with pytest.raises(PermanentError) as caught:
+        carried.export()
+    assert caught.value.reason == "OtherCustomer"
+    license_.unlink()
+    assert carried.export().batches == 1
 
 
 def test_files_that_are_something_else_are_named(new: New) -> None:

@@ -100,6 +100,29 @@ def alarms(api: BillingApi, customer: str) -> list[str]:
     return [row[0] for row in rows]
 
 
+async def test_usage_is_never_billed_to_another_customer(
+    api: BillingApi, new_site: NewSite
+) -> None:
+    (customer, site), (other, others) = await new_site(), await new_site()
+    site.record(traffic(2))
+    identity, own = site.root / "identity", site.root / "own"
+    # A Secret of another customer's, consistent in itself.
+    identity.rename(own)
+    shutil.copytree(others.root / "identity", identity)
+    refused = site.report(BRINKBYTE_CUSTOMER_ID=customer)
+    assert (refused.returncode, "OtherCustomer" in refused.stderr) == (1, True)
+    assert f"customer {other}" in refused.stderr
+    assert not api.ledger(other)["batches"]
+    assert site.unacknowledged() == 4
+    shutil.rmtree(identity)
+    own.rename(identity)
+    assert site.report(BRINKBYTE_CUSTOMER_ID=customer).returncode == 0
+    assert_exact(api, customer, site)
+    with psycopg.connect(site.dsn) as connection:
+        opened = connection.execute("SELECT reason FROM usage_epochs").fetchall()
+    assert opened == [("First",)]
+
+
 @pytest.mark.parametrize("point", POINTS)
 async def test_reporter_killed_at_a_point(api: BillingApi, new_site: NewSite, point: str) -> None:
     customer, site = await new_site()

@@ -72,9 +72,10 @@ async def head(context: Context, caller: InstanceCaller) -> UsageHead:
         if row is None:
             row = await repository.inherited_epoch(connection, caller.tenant_id)
     if row is None:
-        return UsageHead(server_time=context.now())
+        return UsageHead(server_time=context.now(), customer_id=caller.tenant_id)
     return UsageHead(
         server_time=context.now(),
+        customer_id=caller.tenant_id,
         epoch=str(row["epoch"]),
         batch_no=row["last_batch_no"],
         chain_hash=bytes(row["last_chain_hash"]).hex(),

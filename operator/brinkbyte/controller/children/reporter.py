@@ -25,7 +25,10 @@ def job_template(plan: Plan, *, final: bool = False) -> Object:
     settings = plan.resolved.reporter
     component = common.REPORTER
     deadline = plan.resolved.period_minutes * 60 - _SPARE_SECONDS
-    env = {"BRINKBYTE_REPORT_DEADLINE_SECONDS": str(deadline - _START_SECONDS)}
+    env = {
+        "BRINKBYTE_CUSTOMER_ID": plan.tenant.spec.customer_id,
+        "BRINKBYTE_REPORT_DEADLINE_SECONDS": str(deadline - _START_SECONDS),
+    }
     if final:
         env["BRINKBYTE_REPORT_FINAL"] = "1"
     else:
