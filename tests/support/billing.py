@@ -13,8 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -39,8 +37,9 @@ from brinkbyte.billing.licenses.keys import make_root, make_signing_keys
 from brinkbyte.billing.migrate import ADMIN, API, WORKER, migrate
 from brinkbyte.billing.settings import AdminSettings
 from brinkbyte.billing.subscriptions.schemas import SubscriptionSet
+from support import programs
 from support.postgres import PostgresServer
-from support.processes import free_port, spawn_as, stop
+from support.processes import free_port, stop
 
 OPERATOR_SOURCE = Path(__file__).resolve().parents[2] / "operator"
 T = TypeVar("T")
@@ -82,7 +81,7 @@ class BillingApi:
     directory: Path
     port: int
     tls: bool = False
-    _process: subprocess.Popen[bytes] | None = None
+    _process: programs.Program | None = None
     _environment: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -119,13 +118,13 @@ class BillingApi:
     def start(self, **environment: str) -> None:
         """Start the server and wait until it is healthy; variables such as a failpoint on top."""
         log = self.directory / "billing.log"
-        command = [sys.executable, "-m", "brinkbyte.billing", "serve", "--port", str(self.port)]
+        arguments = ["serve", "--port", str(self.port)]
         if self.tls:
-            command += ["--tls-cert", str(self.directory / "tls.crt")]
-            command += ["--tls-key", str(self.directory / "tls.key")]
-        self._process = spawn_as(
-            None,
-            command,
+            arguments += ["--tls-cert", str(self.directory / "tls.crt")]
+            arguments += ["--tls-key", str(self.directory / "tls.key")]
+        self._process = programs.start(
+            "brinkbyte.billing",
+            *arguments,
             cwd=self.directory,
             log=log,
             environment=source_environment({**self.environment, **environment}),
@@ -170,12 +169,8 @@ class BillingApi:
 
     def run(self, *arguments: str) -> str:
         """Run ``brinkbyte billing <arguments>`` and return what it printed."""
-        done = subprocess.run(
-            [sys.executable, "-m", "brinkbyte.billing", *arguments],
-            env=source_environment(self.environment),
-            capture_output=True,
-            text=True,
-            check=False,
+        done = programs.run(
+            "brinkbyte.billing", *arguments, environment=source_environment(self.environment)
         )
         if done.returncode:
             raise RuntimeError(f"billing {' '.join(arguments)}: {done.stderr.strip()}")

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from brinkbyte.license.keys import SigningKey
 from brinkbyte.license.wire import Enrollment, EnrollmentRequest
 from brinkbyte.resources import names
 from stack.traffic import Device
+from support import programs
 from support.billing import CUSTOMER, BillingApi
 from support.campaign_inventory import (
     AT_ONCE,
@@ -33,7 +33,7 @@ from support.campaign_inventory import (
 from support.instance_site import volume
 from support.metering_real import proof
 from support.metering_site import Site
-from support.processes import free_port, spawn_as, stop
+from support.processes import free_port, stop
 
 FINGERPRINT: Final = "cluster-of-the-campaign"
 BATCH_EVENTS: Final = 8
@@ -77,7 +77,7 @@ class InstanceProcess:
     root: Path
     environment: dict[str, str]
     port: int = field(default_factory=free_port)
-    _process: subprocess.Popen[bytes] | None = None
+    _process: programs.Program | None = None
 
     @property
     def url(self) -> str:
@@ -90,9 +90,10 @@ class InstanceProcess:
     def start(self, failpoint: str = "") -> None:
         """Start it and wait until it is ready, or dead at its failpoint."""
         roots = str(self.root / "roots.json")
-        self._process = spawn_as(
-            None,
-            [sys.executable, "-m", "support.instance_launcher", roots, str(self.port)],
+        self._process = programs.start(
+            "support.instance_launcher",
+            roots,
+            str(self.port),
             cwd=self.root,
             log=self.root / "instance.log",
             environment={**self.environment, "BRINKBYTE_FAILPOINT": failpoint},

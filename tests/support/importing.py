@@ -12,6 +12,9 @@ from typing import Any
 
 import psycopg
 
+from support import programs
+
+_MODULE = "brinkbyte.cli.main"
 REPOSITORY = Path(__file__).resolve().parents[2]
 CUSTOMER = "acme"
 TABLES = {
@@ -50,11 +53,10 @@ def counts(dsn: str) -> dict[str, int]:
 
 @dataclass
 class Run:
-    """A run that has ended; ``rss`` is its largest resident set, bytes."""
+    """A run that has ended."""
 
     code: int
     output: str
-    rss: int
 
 
 @dataclass
@@ -65,30 +67,46 @@ class Importer:
     dsn: str
     folder: Path
 
-    def __call__(self, *arguments: str, failpoint: str | None = None) -> Run:
+    def __call__(self, *arguments: str, failpoint: str = "") -> Run:
         """Run the command to its end."""
-        environment = {
+        self._log.unlink(missing_ok=True)
+        program = programs.start(
+            _MODULE,
+            *self._arguments(*arguments),
+            environment={**self._environment, "BRINKBYTE_FAILPOINT": failpoint},
+            cwd=self.folder,
+            log=self._log,
+        )
+        return Run(program.wait(), self._log.read_text())
+
+    def measured(self) -> tuple[Run, int]:
+        """Run it as Python starts it; also return its largest resident set, bytes."""
+        with self._log.open("w") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", _MODULE, *self._arguments()],
+                env=self._environment, cwd=self.folder, stdout=output, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        return Run(process.returncode, self._log.read_text()), usage.ru_maxrss * 1024
+
+    @property
+    def _log(self) -> Path:
+        self.folder.mkdir(exist_ok=True)
+        return self.folder / "output"
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {
             **os.environ,
             "BRINKBYTE_CUSTOMER_ID": CUSTOMER,
             "BRINKBYTE_DATABASE_URL": self.dsn,
             "PYTHONPATH": str(REPOSITORY / "operator"),
             "COLUMNS": "200",
         }
-        if failpoint is not None:
-            environment["BRINKBYTE_FAILPOINT"] = failpoint
-        self.folder.mkdir(exist_ok=True)
-        log = self.folder / "output"
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "brinkbyte.cli.main", "migrate", "sqlite",
-                    str(self.source), "--folder", str(self.folder), *arguments,
-                ],
-                env=environment, stdout=output, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        return Run(process.returncode, log.read_text(), usage.ru_maxrss * 1024)
+
+    def _arguments(self, *more: str) -> list[str]:
+        return ["migrate", "sqlite", str(self.source), "--folder", str(self.folder), *more]
 
     @property
     def rejects(self) -> list[dict[str, Any]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -21,9 +19,10 @@ from brinkbyte.instance.app import create_app
 from brinkbyte.instance.container import Instance
 from brinkbyte.instance.settings import InstanceSettings
 from brinkbyte.license.keys import PublicJwk
+from support import programs
 from support.instance_site import OPERATOR_TOKEN, SERVICE_TOKEN, Site
 from support.licensing import vendor
-from support.processes import free_port, spawn_as, stop
+from support.processes import free_port, stop
 
 
 def bearer(token: str) -> dict[str, str]:
@@ -85,7 +84,7 @@ async def eventually(check: Callable[[], object], *, seconds: float = 10.0) -> N
 class Process:
     """An application in a process of its own."""
 
-    process: subprocess.Popen[bytes]
+    process: programs.Program
     port: int
     log: Path
 
@@ -107,9 +106,10 @@ def running_process(site: Site, *, failpoint: str | None = None) -> Iterator[Pro
     environment = site.environment()
     if failpoint is not None:
         environment["BRINKBYTE_FAILPOINT"] = failpoint
-    process = spawn_as(
-        None,
-        [sys.executable, "-m", "support.instance_launcher", str(roots), str(port)],
+    process = programs.start(
+        "support.instance_launcher",
+        str(roots),
+        str(port),
         cwd=site.root,
         log=log,
         environment=environment,

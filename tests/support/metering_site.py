@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from brinkbyte.reporter.settings import ReporterSettings
 from brinkbyte.resources import names
 from brinkbyte.store.outbox import event_text
 from brinkbyte.trust import parse_roots
+from support import programs
 from support.licensing import vendor
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -88,14 +88,12 @@ class Site:
         self, failpoint: str = "", *arguments: str, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the reporter as its own process, to its end or its failpoint."""
-        launcher = [sys.executable, "-m", "support.metering_launcher"]
-        return subprocess.run(
-            [*launcher, str(self.root / "roots.json"), "usage", "report", *arguments],
-            env={**self.environment(failpoint), **environment},
-            capture_output=True,
-            text=True,
+        return programs.run(
+            "support.metering_launcher",
+            str(self.root / "roots.json"),
+            *("usage", "report", *arguments),
+            environment={**self.environment(failpoint), **environment},
             timeout=300,
-            check=False,
         )
 
     def record(self, events: Iterable[UsageEvent]) -> list[UsageEvent]:

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from support.programs import Program
+
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -93,7 +95,7 @@ def _identity(user: str | None) -> dict[str, object]:
     return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
-def stop(process: subprocess.Popen[bytes], *, sig: int = signal.SIGTERM) -> None:
+def stop(process: subprocess.Popen[bytes] | Program, *, sig: int = signal.SIGTERM) -> None:
     """End a server that we started and wait until it is gone."""
     if process.poll() is None:
         process.send_signal(sig)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from brinkbyte.license.keys import SigningKey
 from support.billing import DEFAULT_TERMS
 from support.campaign_plan import HALF_WAY, INGEST, REPORTER, Tally
 from support.metering_real import enrolled_site
+from support.programs import Program
 from support.truth_generator import POINTS as GENERATOR
 from support.truth_line import CALM, LOSSY, OFFLINE, SLOW, Line
 from support.truth_oracle import Findings, describe, examine
@@ -482,6 +482,6 @@ class Campaign:
         assert not wrong, wrong
 
 
-def _ended(process: subprocess.Popen[bytes], seconds: float = 120) -> int:
+def _ended(process: Program, seconds: float = 120) -> int:
     """Wait for a process that ends by itself, whatever it waits for."""
     return process.wait(seconds)

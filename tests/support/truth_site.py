@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,9 +14,9 @@ from typing import Final
 
 import psycopg
 
+from support import programs
 from support.metering_site import Site
 from support.postgres import PostgresServer
-from support.processes import spawn_as
 from support.truth_line import Line
 from support.truth_oracle import DiskView, Truth
 
@@ -90,8 +88,8 @@ class Disk:
     numbers: random.Random
     records: Path
     backups: list[str] = field(default_factory=list)
-    generator: subprocess.Popen[bytes] | None = None
-    reporters: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    generator: programs.Program | None = None
+    reporters: list[programs.Program] = field(default_factory=list)
     codes: Counter[int] = field(default_factory=Counter)
     _runs: int = 0
 
@@ -111,9 +109,11 @@ class Disk:
         self._runs += 1
         record = self.records / f"{self.name}-{self._runs}.jsonl"
         seed = str(self.numbers.randrange(2**31))
-        self.generator = spawn_as(
-            None,
-            [sys.executable, "-m", "support.truth_generator", self.site.dsn, str(record), seed],
+        self.generator = programs.start(
+            "support.truth_generator",
+            self.site.dsn,
+            str(record),
+            seed,
             cwd=self.site.root,
             log=self.site.root / "generator.log",
             environment=self.site.environment(failpoint),
@@ -129,18 +129,13 @@ class Disk:
             assert time.monotonic() < deadline, (self.site.root / "generator.log").read_text()
             time.sleep(0.02)
 
-    def report(self, failpoint: str = "", *arguments: str) -> subprocess.Popen[bytes]:
+    def report(self, failpoint: str = "", *arguments: str) -> programs.Program:
         """Start a reporter and do not wait for it."""
         self._collect()
-        reporter = spawn_as(
-            None,
-            [
-                sys.executable,
-                "-m",
-                "support.metering_launcher",
-                str(self.site.root / "roots.json"),
-                *("usage", "report", "--deadline-seconds", str(DEADLINE_SECONDS), *arguments),
-            ],
+        reporter = programs.start(
+            "support.metering_launcher",
+            str(self.site.root / "roots.json"),
+            *("usage", "report", "--deadline-seconds", str(DEADLINE_SECONDS), *arguments),
             cwd=self.site.root,
             log=self.site.root / "reporter.log",
             environment=self.site.environment(failpoint),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -38,6 +37,7 @@ from brinkbyte.license.tokens import verify
 from brinkbyte.license.wire import Held, InventoryRequest
 from services.billing.conftest import Billing
 from services.billing.site import camera, device, key_pair
+from support import programs
 from support.billing import CUSTOMER, DEFAULT_TERMS, BillingApi, source_environment
 
 pytestmark = pytest.mark.services
@@ -355,13 +355,11 @@ def run(
     api: BillingApi, *arguments: str, stdin: str = "", failpoint: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "brinkbyte.billing", "admin", "bundle", *arguments],
-        env=source_environment({**api.environment, "BRINKBYTE_FAILPOINT": failpoint}),
-        capture_output=True,
-        text=True,
-        check=False,
-        input=stdin,
+    return programs.run(
+        "brinkbyte.billing",
+        *("admin", "bundle", *arguments),
+        environment=source_environment({**api.environment, "BRINKBYTE_FAILPOINT": failpoint}),
+        stdin=stdin,
     )
 
 

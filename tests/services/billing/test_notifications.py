@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -28,6 +26,7 @@ from brinkbyte.kit.pools import postgres_pool
 from services.billing.conftest import Billing
 from services.billing.mailbox import Mailbox, mail_server
 from services.billing.quota_callers import FREE, bearer, emitter, reserve, tenant_key
+from support import programs
 from support.billing import CUSTOMER, PEPPER, make_certificate, source_environment
 from support.deliver_once import Worker
 from support.processes import free_port
@@ -341,21 +340,18 @@ async def test_killed_at_any_point_it_is_told_and_once_for_the_reader(
     billing: Billing, point: str
 ) -> None:
     await billing.customer(CUSTOMER)
-    receiver, tests = Receiver(), Path(__file__).parents[2]
+    receiver = Receiver()
 
     async def process(failpoint: str | None) -> int:
         environment = {"BRINKBYTE_PEPPER": PEPPER, "BRINKBYTE_WEBHOOK_ALLOW_PRIVATE": "true"}
         if failpoint:
             environment["BRINKBYTE_FAILPOINT"] = failpoint
-        environment = source_environment(environment)
-        environment["PYTHONPATH"] += f":{tests}"
-        command = [sys.executable, "-m", "support.deliver_once", billing.dsn(WORKER)]
         done = await asyncio.to_thread(
-            subprocess.run,
-            [*command, str(billing.clock.now)],
-            env=environment,
-            capture_output=True,
-            check=False,
+            programs.run,
+            "support.deliver_once",
+            billing.dsn(WORKER),
+            str(billing.clock.now),
+            environment=source_environment(environment),
         )
         return done.returncode
 

@@ -6,7 +6,6 @@ import asyncio
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,19 +15,18 @@ import pytest
 
 from brinkbyte.billing.migrate import WORKER
 from services.billing.conftest import Billing
+from support import programs
 from support.billing import CUSTOMER, DEFAULT_TERMS, source_environment
 from support.processes import free_port
 
 
-def command(billing: Billing, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "brinkbyte.billing", "worker", *arguments],
-        env=source_environment(
-            {"BRINKBYTE_WORKER_DATABASE_URL": billing.dsn(WORKER), **environment}
-        ),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+def environment(billing: Billing, **more: str) -> dict[str, str]:
+    return source_environment({"BRINKBYTE_WORKER_DATABASE_URL": billing.dsn(WORKER), **more})
+
+
+def once(billing: Billing, failpoint: str = "") -> subprocess.CompletedProcess[str]:
+    given = environment(billing, BRINKBYTE_FAILPOINT=failpoint)
+    return programs.run("brinkbyte.billing", "worker", "--once", environment=given)
 
 
 async def test_killed_after_any_invoice_a_rerun_makes_the_rest(billing: Billing) -> None:
@@ -39,15 +37,13 @@ async def test_killed_after_any_invoice_a_rerun_makes_the_rest(billing: Billing)
         "next_boundary = next_boundary - interval '70 days'"
     )
     for died in (1, 2):
-        process = command(billing, "--once", BRINKBYTE_FAILPOINT=f"invoice.written:{died}")
-        assert await asyncio.to_thread(process.wait, 60) == -signal.SIGKILL
-        process.communicate()
+        done = await asyncio.to_thread(once, billing, f"invoice.written:{died}")
+        assert done.returncode == -signal.SIGKILL
         # What was written when it died is gone with its transaction.
         found = billing.query("SELECT number FROM invoices ORDER BY boundary")
         assert len(found) == died - 1
-    process = command(billing, "--once")
-    out, _ = await asyncio.to_thread(process.communicate, None, 60)
-    assert process.returncode == 0, out.decode()
+    done = await asyncio.to_thread(once, billing)
+    assert done.returncode == 0, done.stderr
     rows = billing.query("SELECT number, boundary, total, status FROM invoices ORDER BY boundary")
     assert [row["number"] for row in rows] == ["acme-0001", "acme-0002", "acme-0003"]
     assert {row["total"] for row in rows} == {117_900}
@@ -58,7 +54,14 @@ async def test_killed_after_any_invoice_a_rerun_makes_the_rest(billing: Billing)
 async def test_it_serves_its_figures_and_stops_when_told(billing: Billing, tmp_path: Path) -> None:
     await billing.customer(CUSTOMER, DEFAULT_TERMS)
     port = free_port()
-    process = command(billing, "--port", str(port))
+    log = tmp_path / "worker.log"
+    process = programs.start(
+        "brinkbyte.billing",
+        *("worker", "--port", str(port)),
+        environment=environment(billing),
+        cwd=tmp_path,
+        log=log,
+    )
     try:
         pattern = r'worker_runs_total\{job="subscriptions",outcome="done"\} 1\.0'
         text, deadline = "", time.monotonic() + 60
@@ -76,8 +79,8 @@ async def test_it_serves_its_figures_and_stops_when_told(billing: Billing, tmp_p
         assert 'brinkbyte_billing_worker_failing_customers{job="subscriptions"} 0.0' in text
     finally:
         process.terminate()
-        out, _ = await asyncio.to_thread(process.communicate, None, 30)
-    assert process.returncode in (0, -signal.SIGTERM), out.decode()
+        code = await asyncio.to_thread(process.wait, 30)
+    assert code in {0, -signal.SIGTERM}, log.read_text()
     assert len(billing.query("SELECT 1 FROM invoices")) == 1
 
 

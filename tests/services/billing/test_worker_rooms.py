@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 
 import pytest
 
@@ -14,15 +13,17 @@ from brinkbyte.billing.migrate import WORKER
 from services.billing.conftest import Billing
 from services.billing.mailbox import mail_server
 from services.billing.quota_callers import bearer, tenant_key
+from support import programs
 from support.billing import CUSTOMER, DEFAULT_TERMS, PEPPER, source_environment
 
 pytestmark = pytest.mark.services
 
 
-def run_once(billing: Billing, smtp_port: int) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "brinkbyte.billing", "worker", "--once"],
-        env=source_environment(
+def run_once(billing: Billing, smtp_port: int) -> subprocess.CompletedProcess[str]:
+    return programs.run(
+        "brinkbyte.billing",
+        *("worker", "--once"),
+        environment=source_environment(
             {
                 "BRINKBYTE_WORKER_DATABASE_URL": billing.dsn(WORKER),
                 "BRINKBYTE_BILLING_PROVIDER": "local",
@@ -32,9 +33,6 @@ def run_once(billing: Billing, smtp_port: int) -> subprocess.CompletedProcess[by
                 "BRINKBYTE_SMTP_SECURITY": "none",
             }
         ),
-        capture_output=True,
-        timeout=60,
-        check=False,
     )
 
 
@@ -53,9 +51,9 @@ async def test_every_job_of_every_room(billing: Billing) -> None:
     billing.query("DELETE FROM notification_deliveries; DELETE FROM notifications")
     with mail_server() as (box, port):
         done = await asyncio.to_thread(run_once, billing, port)
-        assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+        assert done.returncode == 0, done.stdout + done.stderr
         again = await asyncio.to_thread(run_once, billing, port)
-        assert again.returncode == 0, again.stdout.decode()
+        assert again.returncode == 0, again.stdout
     [invoice] = billing.query("SELECT * FROM invoices")
     assert invoice["provider_ref"] == f"local:{CUSTOMER}:{invoice['invoice_id']}"
     [held] = billing.query("SELECT state FROM local_invoices")

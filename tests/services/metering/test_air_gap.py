@@ -7,8 +7,6 @@ import hashlib
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from brinkbyte.resources import names
 from brinkbyte.store import sealing
 from brinkbyte.trust import parse_roots
 from services.metering.carrying import KEY, Carried, carriers
+from support import programs
 from support.billing import BillingApi
 from support.metering_real import enrolled_site
 from support.metering_site import usage_event
@@ -463,15 +462,11 @@ def test_killed_while_importing_receipts_then_again(new: New) -> None:
     carried.record(230)
     carried.export()
     carried.vendor_import()
-    launcher = [sys.executable, "-m", "support.metering_launcher"]
-    command = [*launcher, str(carried.site.root / "roots.json"), "usage", "import"]
-    killed = subprocess.run(
-        [*command, str(carried.receipts)],
-        env=carried.site.environment("file.marked:2"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    killed = programs.run(
+        "support.metering_launcher",
+        str(carried.site.root / "roots.json"),
+        *("usage", "import", str(carried.receipts)),
+        environment=carried.site.environment("file.marked:2"),
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert 0 < carried.site.unacknowledged() < 230
@@ -483,17 +478,15 @@ def test_the_vendors_import_killed_then_again(new: New) -> None:
     carried = new()
     carried.record(230)
     carried.export()
-    killed = subprocess.run(
-        [
-            sys.executable, "-m", "brinkbyte.billing", "admin", "usage", "import",
-            str(carried.file), "--out", str(carried.receipts),
-        ],
-        env={
-            **os.environ, **carried.api.environment, "BRINKBYTE_FAILPOINT": "file.ingested:2",
-            "PYTHONPATH": carried.site.environment()["PYTHONPATH"],
+    killed = programs.run(
+        "brinkbyte.billing",
+        *("admin", "usage", "import", str(carried.file), "--out", str(carried.receipts)),
+        environment={
+            **os.environ,
+            **carried.api.environment,
+            "BRINKBYTE_FAILPOINT": "file.ingested:2",
         },
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not carried.receipts.exists()
     assert len(carried.ids()) == 200
