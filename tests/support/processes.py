@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -15,16 +17,37 @@ from pathlib import Path
 
 from support.programs import Program
 
+_PORTS = range(10_000, 30_000)
+"""Below what Linux gives out by itself, and below the ports of a cluster's nodes."""
+_WORKERS = 10
+_EACH = len(_PORTS) // _WORKERS
+# A second test run on this machine begins somewhere else.
+_numbers = itertools.count(random.randrange(_EACH))
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a TCP port that nobody listens on, and that nobody gets who asks for any port.
+
+    A server that is stopped finds it free again: the system gives out others, and each of the test
+    run's processes has a range of its own.
+
+    Raises:
+        RuntimeError: all ports of the range are taken.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = _PORTS.start + worker % _WORKERS * _EACH
+    for _ in range(_EACH):
+        port = first + next(_numbers) % _EACH
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
         return port
+    raise RuntimeError(f"no port from {first} on is free")
 
 
 def _die_with_parent() -> None:
@@ -44,9 +67,9 @@ def unprivileged_user(*preferred: str) -> str | None:
     raise RuntimeError(f"none of the users {', '.join(preferred)}, nobody exists")
 
 
-def server_directory(prefix: str, user: str | None) -> Path:
+def server_directory(prefix: str, user: str | None, *, parent: Path | None = None) -> Path:
     """Make a private directory that the server's user owns."""
-    path = Path(tempfile.mkdtemp(prefix=f"brinkbyte-{prefix}-"))
+    path = Path(tempfile.mkdtemp(prefix=f"brinkbyte-{prefix}-", dir=parent))
     if user is not None:
         entry = pwd.getpwnam(user)
         os.chown(path, entry.pw_uid, entry.pw_gid)
