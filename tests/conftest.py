@@ -15,14 +15,20 @@ settings.register_profile("brinkbyte", deadline=None)
 settings.load_profile("brinkbyte")
 
 
+_CLUSTERS = {
+    "test_crds.py": "crds",
+    **dict.fromkeys(("test_air_gap.py", "test_bad_input.py", "test_hostile_fields.py"), "hostile"),
+}
+
+
 class Together(LoadScopeScheduling):
     """Hands tests out to processes: those of one cluster, or of one set of servers, to one."""
 
     def _split_scope(self, nodeid: str) -> str:
         _, folder, *below = nodeid.split("::", maxsplit=1)[0].split("/")
         if folder == "cluster":
-            # These have a cluster to themselves.
-            return "crds" if below[0] == "test_crds.py" else folder
+            # The definitions have a cluster to themselves; of the others, each half shares one.
+            return _CLUSTERS.get(below[0], folder)
         return f"{folder}/{below[0]}" if folder in {"campaign", "services", "unit"} else folder
 
 

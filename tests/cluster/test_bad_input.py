@@ -68,7 +68,11 @@ def test_an_enrollment_that_cannot_work_says_why_and_heals(bare: Site, customer:
     bare.wait("tenant", "small", "LicenseValid", "False", "EnrollmentExpired")
     bare.device("door")
     bare.wait("edgedevice", "door", "Ready", "Unknown", "TenantNotEnrolled")
-    assert "EnrollmentExpired" in bare.cluster.events(bare.namespace, "small")
+    eventually(
+        "an Event tells it, too",
+        lambda: "EnrollmentExpired" in bare.cluster.events(bare.namespace, "small"),
+        seconds=10,
+    )
     bare.enroll(bare.billing.enrollment_token(customer, replace=True))
     # Nobody pokes: Secrets that users refer to are read again within a minute.
     eventually(
