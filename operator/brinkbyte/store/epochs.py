@@ -20,6 +20,7 @@ from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.metering.batches import NO_HASH, UsageHead
 
 FIRST: Final = "First"
+_NEW_DATABASE: Final = "NewDatabase"
 """Reason of the one epoch that is no sign of anything: nothing was there on either side."""
 
 
@@ -94,15 +95,15 @@ def decide(head: UsageHead, history: History) -> Continue | OpenEpoch:
     """Tell whether our chain continues from the server's head without a break.
 
     Reasons for a new epoch: ``First``, ``NewInstance`` (enrolled again over this database),
-    ``NewDatabase`` (nothing here, something there), ``HeadAhead`` (the server has batches of our
-    epoch that we do not: this database was restored), ``ChainBroken`` (the head is in no chain of
-    ours, or what would follow is gone).
+    ``NewDatabase`` (nothing was sealed here, something is there), ``HeadAhead`` (the server has
+    batches of our epoch that we do not: this database was restored), ``ChainBroken`` (the head is
+    in no chain of ours, or what would follow is gone).
     """
     live = history.live
     if live is None:
         if history.strangers:
             return OpenEpoch("NewInstance")
-        return OpenEpoch(FIRST if head.epoch is None else "NewDatabase")
+        return OpenEpoch(FIRST if head.epoch is None else _NEW_DATABASE)
     tip = _tip(head, history.after_head)
     last = history.live_last
     if tip is None:
@@ -116,6 +117,9 @@ def decide(head: UsageHead, history: History) -> Continue | OpenEpoch:
         return Continue(live, pending)
     if last is not None and head.epoch == live.epoch and head.batch_no > last.batch_no:
         return OpenEpoch("HeadAhead")
+    first = last is None and live.follows is None and not history.strangers
+    if first and head.epoch not in {None, live.epoch}:
+        return OpenEpoch(_NEW_DATABASE)  # ours was opened before anybody was asked
     return OpenEpoch("ChainBroken")
 
 

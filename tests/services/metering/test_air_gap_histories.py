@@ -132,6 +132,13 @@ def test_a_restored_site_with_old_files_about_settles(
     )  # fmt: skip
 
 
+def test_an_empty_site_learns_of_its_chain_before_it_has_anything_to_say(
+    new: New, postgres_server: PostgresServer
+) -> None:
+    steps = [("backup", 0), ("record", 1), ("export", 0), ("vendor", 0), ("restore", 0)]
+    live(new, postgres_server, steps)
+
+
 @pytest.mark.soak
 @settings(
     max_examples=60 if soaking() else 5,

@@ -102,6 +102,12 @@ def test_an_opened_epoch_follows_the_head_it_was_opened_for_and_no_other() -> No
     assert decide(head("e1", 6), history) == OpenEpoch("ChainBroken")
 
 
+def test_a_first_epoch_without_batches_is_none_where_the_server_has_one() -> None:
+    # A site without a line opens its first before it can ask.
+    assert decide(head("e9", 5), History(E1, None, (), (), 0)) == OpenEpoch("NewDatabase")
+    assert decide(head("e1", 5), History(E1, None, (), (), 0)) == OpenEpoch("ChainBroken")
+
+
 def test_a_head_ahead_of_ours_means_this_database_was_restored() -> None:
     history = History(E1, acknowledged(B2), (), (), 0)
     assert decide(head("e1", 3), history) == OpenEpoch("HeadAhead")
