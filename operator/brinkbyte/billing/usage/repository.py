@@ -22,8 +22,9 @@ from brinkbyte.metering.batches import BatchHeader
 from brinkbyte.rating.periods import add_months
 
 _INSERT_EVENTS: Final = """
-    INSERT INTO usage_events (tenant_id, id, occurred_at, meter, family, quantity, cost, key,
-        camera_id, hardware_id, attributes, content_hash, instance_id, epoch, batch_no, received_at)
+    WITH new AS (INSERT INTO usage_events (tenant_id, id, occurred_at, meter, family, quantity,
+        cost, key, camera_id, hardware_id, attributes, content_hash, instance_id, epoch, batch_no,
+        received_at)
     SELECT %(tenant)s, s.id, timestamptz 'epoch' + s.millisecond * interval '1 millisecond',
         s.meter, s.family, s.quantity, s.cost, s.key, s.camera_id, s.hardware_id,
         coalesce(s.attributes, '{}'), substring(%(hashes)b FROM 32 * s.place::integer - 31 FOR 32),
@@ -36,9 +37,14 @@ _INSERT_EVENTS: Final = """
     ) WITH ORDINALITY AS s(id, millisecond, meter, family, quantity, cost, key, camera_id,
         hardware_id, attributes, place)
     ON CONFLICT DO NOTHING
-    RETURNING id
+    RETURNING id)
+    SELECT count(*) AS count, CASE WHEN count(*) < %(sent)s THEN array_agg(id)::text[] END AS ids
+    FROM new
 """
-"""An array a column: half the work of COPY into a table, and no round trip of its own."""
+"""An array a column: half the work of COPY into a table, and no round trip of its own.
+
+Which ones were new is told only where it was not all of them.
+"""
 _COUNT_EVENTS: Final = """
     INSERT INTO usage_aggregates AS a (tenant_id, grain, meter, bucket, quantity, events, cost,
         last_quantity, last_id)
@@ -229,13 +235,14 @@ async def insert_events(
             **origin.parameters,
             "tenant": tenant_id,
             "now": now,
+            "sent": len(events),
         },
         prepare=True,
     )
-    first = await cursor.fetchone()
-    if first is None or cursor.rowcount == len(events):
-        return [] if first is None else list(events)
-    written = {str(row["id"]) for row in (first, *await cursor.fetchall())}
+    (new,) = await cursor.fetchall()
+    if new["count"] == len(events):
+        return list(events)
+    written = set(new["ids"] or ())
     return [event for event in events if event.event.id in written]
 
 
