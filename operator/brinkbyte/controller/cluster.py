@@ -163,11 +163,14 @@ class Cluster:
             ) from None
 
     async def names(self, kind: str, namespace: str) -> frozenset[str]:
-        """Return the names of all objects of a kind in a namespace; no contents are read."""
+        """Return the names of all objects of a kind in a namespace; no contents are read.
+
+        They are those of the API server's own memory: it need not read every object for it.
+        """
+        query = {"includeObject": "None", "resourceVersion": "0"}
         answer = await self._request(
-            "LIST", kind, KINDS[kind].path(namespace), query={"includeObject": "None"},
-            accept=_NAMES_ONLY,
-        )  # fmt: skip
+            "LIST", kind, KINDS[kind].path(namespace), query=query, accept=_NAMES_ONLY
+        )
         if "rows" in answer:
             return frozenset(row["cells"][0] for row in answer["rows"])
         return frozenset(item["metadata"]["name"] for item in answer.get("items", []))

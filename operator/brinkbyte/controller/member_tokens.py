@@ -23,6 +23,8 @@ from brinkbyte.resources import names
 _VERIFIED_AT_ONCE: Final = 100
 _MANY: Final = 4
 """From here on one list of names is cheaper than asking for each Secret."""
+_NAMES_SECONDS: Final = 2.0
+"""So long a list is good: with ten thousand Secrets there it is dear, too."""
 
 
 async def read_unread(
@@ -136,7 +138,10 @@ async def names_taken(ctx: Context, run: Pass, cameras: Iterable[Camera]) -> Set
     unknown = {each.member.secret_name for each in cameras if each.token and each.secret is None}
     if len(unknown) <= _MANY:
         return unknown
-    return unknown & await ctx.cluster.names("Secret", run.namespace)
+    if run.taken is None or ctx.monotonic() - run.taken_at > _NAMES_SECONDS:
+        run.taken_at = ctx.monotonic()
+        run.taken = await ctx.cluster.names("Secret", run.namespace)
+    return unknown & run.taken
 
 
 async def write_secret(

@@ -39,8 +39,11 @@ from brinkbyte.resources.tenant import Tenant
 
 RESYNC_SECONDS: Final = 600.0
 _ROSTER_SECONDS: Final = 3.0
-_BATCH: Final = 500
+_BATCH: Final = 250
 """Cameras with news that a pass asks the billing API about; more wait for the next one."""
+_LARGE_BATCH: Final = 500
+_MANY: Final = 2_500
+"""From so many cameras on, what a pass costs for all of them is shared by a larger batch."""
 
 
 async def reconcile(ctx: Context, key: Key) -> float | None:
@@ -139,7 +142,7 @@ def _next_batch(ctx: Context, run: Pass, memory: TenantMemory) -> list[Member]:
     if known.again and ctx.monotonic() >= known.again_at:
         crew.news.update(known.again & crew.members.keys())
         known.again.clear()
-    batch = sorted(crew.news)[:_BATCH]
+    batch = sorted(crew.news)[: _LARGE_BATCH if len(crew.members) > _MANY else _BATCH]
     crew.news.difference_update(batch)
     return [crew.members[name] for name in batch]
 
