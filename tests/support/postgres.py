@@ -41,7 +41,8 @@ SUPERUSER = "postgres"
 PASSWORD = "throwaway"
 _MEMORY = Path("/dev/shm")
 _PLENTY = 6 * 1024**3
-_STARTS_SECONDS = 300
+_OWNER = "owner"
+"""File with the id of the test process whose server it is: that one may stop it for a while."""
 _SETTINGS = {
     # Throwaway data: a crash of the machine may lose it, a crash of the server may not.
     "fsync": "off",
@@ -203,12 +204,11 @@ def _memory() -> Path | None:
 
 
 def _lives(directory: Path) -> bool:
-    """Tell whether a server runs in a directory, or is about to."""
+    """Tell whether the tests that made a directory still run."""
     try:
-        pid = (directory / "data" / "postmaster.pid").read_text().split()[0]
-    except (OSError, IndexError):
-        return directory.exists() and time.time() - directory.stat().st_mtime < _STARTS_SECONDS
-    return Path("/proc", pid).exists()
+        return Path("/proc", (directory / _OWNER).read_text()).exists()
+    except OSError:
+        return True  # being made, or being removed
 
 
 @contextmanager
@@ -221,6 +221,7 @@ def running_postgres(**settings: str) -> Iterator[PostgresServer]:
     user = unprivileged_user("postgres")
     memory = _memory()
     directory = server_directory("postgres", user, parent=memory)
+    (directory / _OWNER).write_text(str(os.getpid()))
     server = PostgresServer(directory, free_port(), user, memory is not None, settings)
     try:
         server.initialize()
