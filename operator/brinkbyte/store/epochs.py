@@ -20,8 +20,8 @@ from brinkbyte.kit.failpoints import failpoint
 from brinkbyte.metering.batches import NO_HASH, UsageHead
 
 FIRST: Final = "First"
-_NEW_DATABASE: Final = "NewDatabase"
 """Reason of the one epoch that is no sign of anything: nothing was there on either side."""
+_NEW_DATABASE: Final = "NewDatabase"
 
 
 @dataclass(frozen=True)
