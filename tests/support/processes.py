@@ -50,7 +50,8 @@ def free_port() -> int:
     raise RuntimeError(f"no port from {first} on is free")
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have this process killed when the one that started it ends."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -107,7 +108,7 @@ def spawn_as(
             stdout=output,
             stderr=subprocess.STDOUT,
             env=dict(environment) if environment is not None else None,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, no lock taken
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, no lock taken
             **_identity(user),  # type: ignore[call-overload]  # user and group only when root
         )
 

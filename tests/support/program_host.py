@@ -8,23 +8,24 @@ ended.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import importlib
 import json
 import os
 import runpy
-import signal
 import socket
 import sys
 import time
 from typing import Any, Final
 
-MAX_REQUEST: Final = 1 << 18
+from support.processes import die_with_parent
+
+_MAX_REQUEST: Final = 1 << 18
 _LOADED: Final = (
     "brinkbyte.billing.admin",
     "brinkbyte.billing.app",
     "brinkbyte.billing.cli",
+    "brinkbyte.billing.providers.opening",
     "brinkbyte.billing.worker",
     "brinkbyte.cli.license",
     "brinkbyte.importer.cli",
@@ -38,8 +39,6 @@ _LOADED: Final = (
 _PRELOAD: Final = "LD_PRELOAD"
 """A library that comes before all others comes with a start alone: such as another clock."""
 _FAILPOINTS: Final = "brinkbyte.kit.failpoints"
-_PR_SET_PDEATHSIG: Final = 1
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main() -> None:
@@ -56,7 +55,7 @@ def main() -> None:
 def _serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """Answer until nobody asks any more; in a child, return what it is to be."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(channel, MAX_REQUEST, 3)
+        message, descriptors, _, _ = socket.recv_fds(channel, _MAX_REQUEST, 3)
         if not message:
             return None
         request = json.loads(message)
@@ -74,7 +73,7 @@ def _serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
 
 def _become(request: dict[str, Any], descriptors: list[int]) -> None:
     """Be what ``python -m module arguments`` would be."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)

@@ -1,21 +1,14 @@
-"""Runs of the provider's synchronization in processes of their own, which failpoints may kill.
+"""A run of the provider's synchronization, as a process that a failpoint may kill.
 
-One process imports all of it and forks for each run::
-
-    python -m support.provider_runs DSN STRIPE_URL   # then one JSON object a line on stdin
+``python -m support.provider_runs <DSN of the worker> <URL of Stripe> <Unix seconds>``
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
-import os
-import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 from pydantic import SecretStr
@@ -26,8 +19,8 @@ from brinkbyte.billing.providers.base import BillingProvider
 from brinkbyte.billing.providers.opening import open_provider
 from brinkbyte.billing.providers.synchronizing import synchronize
 from brinkbyte.billing.settings import ProviderSettings
-from brinkbyte.kit import failpoints
 from brinkbyte.kit.pools import postgres_pool
+from support import programs
 from support.billing import source_environment
 from support.stripe_server import API_KEY, StripeServer
 
@@ -68,50 +61,21 @@ async def _run(dsn: str, url: str, now: int) -> None:
             await synchronize(context, now, payments=TablePayments())
 
 
-def main() -> None:
-    """Fork for each line of stdin; answer with how the run ended."""
-    dsn, url = sys.argv[1:]
-    for line in sys.stdin:
-        asked = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            # What is logged must not come between the answers.
-            os.dup2(2, 1)
-            name, _, count = asked["point"].partition(":")
-            failpoints._target, failpoints._count = name, count
-            asyncio.run(_run(dsn, url, asked["now"]))
-            os._exit(0)
-        _, status = os.waitpid(child, 0)
-        print(json.dumps(os.waitstatus_to_exitcode(status)), flush=True)
-
-
+@dataclass(frozen=True)
 class Runs:
-    """The process, from the test's side."""
+    """Such processes, from the test's side."""
 
-    def __init__(self, dsn: str, stripe: StripeServer) -> None:
-        source = source_environment()
-        source["PYTHONPATH"] += f":{Path(__file__).resolve().parents[1]}"
-        self._process: subprocess.Popen[str] = subprocess.Popen(
-            [sys.executable, "-m", "support.provider_runs", dsn, stripe.url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=source,
-            text=True,
-        )
+    dsn: str
+    stripe: StripeServer
 
     def run(self, now: int, point: str = "") -> int:
         """Run once; returns the exit code, -9 when the failpoint has killed it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"now": now, "point": point}) + "\n")
-        self._process.stdin.flush()
-        answer: Any = json.loads(self._process.stdout.readline())
-        return int(answer)
-
-    def close(self) -> None:
-        """End the process."""
-        self._process.communicate(timeout=20)
+        return programs.run(
+            "support.provider_runs",
+            *(self.dsn, self.stripe.url, str(now)),
+            environment=source_environment({"BRINKBYTE_FAILPOINT": point}),
+        ).returncode
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(_run(sys.argv[1], sys.argv[2], int(sys.argv[3])))

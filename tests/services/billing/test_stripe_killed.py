@@ -39,10 +39,8 @@ def stripe(billing: Billing) -> Iterator[StripeServer]:
 
 
 @pytest.fixture
-def runs(billing: Billing, stripe: StripeServer) -> Iterator[Runs]:
-    made = Runs(billing.dsn(WORKER), stripe)
-    yield made
-    made.close()
+def runs(billing: Billing, stripe: StripeServer) -> Runs:
+    return Runs(billing.dsn(WORKER), stripe)
 
 
 async def test_killed_at_each_step(billing: Billing, stripe: StripeServer, runs: Runs) -> None:
