@@ -213,7 +213,7 @@ def test_a_former_a_broken_and_no_bundle_change_nothing(island: Site, tmp_path: 
 
     eventually("it is in force", lambda: status()["sequence"] > before["sequence"], seconds=30)
     shorter = status()
-    assert island.condition("tenant", "acme", "LicenseValid")[:2] == ("True", "BundleEndsSoon")
+    island.wait("tenant", "acme", "LicenseValid", "True", "BundleEndsSoon")
     former = tmp_path / "former.json"
     former.write_bytes(good[names.BUNDLE_KEY])
     refused = license_cli(island, "import", str(former), "-n", NAMESPACE)

@@ -166,6 +166,7 @@ def test_a_full_plan_shows_used_and_limit_and_heals_when_more_is_bought(site: Si
 
 
 def test_a_lost_line_takes_nothing_away_and_what_is_new_waits(site: Site) -> None:
+    site.wait_ready("tenant", "acme")
     site.billing.stop()
     try:
         site.camera("new", "gate")

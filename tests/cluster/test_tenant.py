@@ -528,7 +528,7 @@ def test_storage_that_cannot_change_is_said_and_changes_nothing(site: Site) -> N
     resize(site, "11Gi")
     message = site.wait("tenant", "acme", "PostgresReady", "True", "StorageCannotGrow")
     assert "10Gi" in message
-    assert site.cluster.ready("tenant", site.namespace, "acme")
+    site.wait_ready("tenant", "acme")
     after = live(site, "statefulset", "acme-btn-postgres")["metadata"]
     assert (after["uid"], after["generation"]) == (before["uid"], before["generation"])
     resize(site, None)

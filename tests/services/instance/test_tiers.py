@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -212,11 +213,20 @@ async def _inventory(site: Site, billing: BillingApi, *cameras: str) -> None:
     assert {camera.status for camera in answer.cameras} <= {"issued", "unchanged"}
 
 
+@pytest.fixture
+def nothing_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run no background job: a refresh happens when the test asks for it, and at no other time."""
+    monkeypatch.setattr(Background, "running", lambda _self: contextlib.nullcontext())
+
+
+@pytest.mark.usefixtures("nothing_by_itself")
 async def test_the_fourth_tier_brings_the_license_and_each_new_camera(
     connected: Api, enrolled: Site, billing_api: BillingApi
 ) -> None:
     service = connected.instance.license
-    await eventually(lambda: service.confirmed_at is not None)
+    assert service.stale
+    await Background(connected.instance).watch()
+    assert await service.refresh() is True
     assert service.policy().decision.mode == "active"
     assert not service.stale
     service._asked_billing = float("-inf")
@@ -239,6 +249,20 @@ async def test_the_fourth_tier_brings_the_license_and_each_new_camera(
     roots = load_roots(billing_api.roots.read_text())
     async with running_app(enrolled, roots=roots) as restarted:
         assert await validate(restarted, "cam-1") == (True, "memory")
+
+
+@pytest.mark.usefixtures("nothing_by_itself")
+async def test_an_answer_under_way_is_waited_for_though_billing_was_just_asked(
+    connected: Api, enrolled: Site, billing_api: BillingApi
+) -> None:
+    """Who needs a new camera while the heartbeat asks does not hear that it is unknown."""
+    service = connected.instance.license
+    assert await service.refresh() is True
+    await _inventory(enrolled, billing_api, "cam-1")
+    asking = asyncio.create_task(service.refresh())
+    await asyncio.sleep(0)
+    assert await validate(connected, "cam-1") == (True, "billing")
+    assert await asking is True
 
 
 async def test_refreshes_at_once_share_one_request_and_304_changes_nothing(

@@ -344,7 +344,9 @@ class LicenseService:
 
     async def _ask_billing_briefly(self) -> bool:
         """Ask the fourth tier, but let no caller wait for a line that hangs."""
-        if self._monotonic() - self._asked_billing < _BILLING_PAUSE_SECONDS:
+        asking = self._refreshing is not None and not self._refreshing.done()
+        # The pause spares the billing API; an answer under way (the heartbeat's) costs it nothing.
+        if not asking and self._monotonic() - self._asked_billing < _BILLING_PAUSE_SECONDS:
             return False
         try:
             return await asyncio.wait_for(self.refresh(), _BILLING_PATIENCE_SECONDS)
