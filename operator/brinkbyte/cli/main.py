@@ -7,7 +7,6 @@ from importlib import import_module
 from typing import Final
 
 import typer
-from rich.console import Console
 
 from brinkbyte import __version__
 from brinkbyte.kit.errors import BrinkByteError
@@ -75,6 +74,8 @@ def main() -> None:
     try:
         build_app(sys.argv[1:])()
     except BrinkByteError as error:
+        from rich.console import Console  # noqa: PLC0415 - three megabytes that no service needs
+
         Console(stderr=True).print(f"[bold red]{error.reason}[/]: {error.message}", highlight=False)
         raise SystemExit(EXIT_FAILED) from None
 

@@ -18,4 +18,7 @@ May import: ``brinkbyte.client``, ``catalog``, ``license``, ``metering``, ``reso
 - ``asking``: calls of the billing API in flight; a reconcile waits a moment and goes on without.
 - ``air_gap``, ``bundle_results``: a site without a line: request, bundle, what it says of each.
 - ``enrollment``, ``inventory``, ``documents``, ``instance_poll``: the billing API and the instance.
+- ``lean``, ``lean_kopf``: libraries without what the operator never uses.
 """
+
+from brinkbyte.controller import lean as lean  # before whoever loads those libraries whole
