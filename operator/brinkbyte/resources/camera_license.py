@@ -23,6 +23,8 @@ from brinkbyte.resources.conditions import MAX_CONDITIONS, Condition, Headline
 from brinkbyte.resources.names import CAMERA_LICENSE_SUFFIX
 
 _NAMES: Final[dict[str, JsonValue]] = {"x-kubernetes-list-type": "set"}
+_OURS_WHOLE: Final[dict[str, JsonValue]] = {"x-kubernetes-list-type": "atomic"}
+"""A list that only the operator writes: the API server keeps one owner, not one for each item."""
 
 
 class CameraLicenseSpec(ResourceModel):
@@ -58,13 +60,13 @@ class CameraFeatures(ResourceModel):
     """What the license allows."""
 
     models: tuple[Annotated[str, Field(max_length=64)], ...] = Field(
-        (), max_length=256, description="Models.", json_schema_extra=_NAMES
+        (), max_length=256, description="Models.", json_schema_extra=_OURS_WHOLE
     )
     analytics: tuple[Annotated[str, Field(max_length=64)], ...] = Field(
-        (), max_length=128, description="Analytics.", json_schema_extra=_NAMES
+        (), max_length=128, description="Analytics.", json_schema_extra=_OURS_WHOLE
     )
     outputs: tuple[Annotated[str, Field(max_length=64)], ...] = Field(
-        (), max_length=64, description="Outputs.", json_schema_extra=_NAMES
+        (), max_length=64, description="Outputs.", json_schema_extra=_OURS_WHOLE
     )
 
 
