@@ -33,12 +33,20 @@ def _body(template: dict[str, Any], metadata: dict[str, Any], **over: Any) -> di
     return body
 
 
+def tenant_body(metadata: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    return _body(TENANT, metadata or {}, **spec)
+
+
 def tenant(metadata: dict[str, Any] | None = None, **spec: Any) -> Tenant:
-    return Tenant.parse(_body(TENANT, metadata or {}, **spec))
+    return Tenant.parse(tenant_body(metadata, **spec))
+
+
+def device_body(metadata: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+    return _body(EDGE_DEVICE, metadata or {}, **spec)
 
 
 def device(metadata: dict[str, Any] | None = None, **spec: Any) -> EdgeDevice:
-    return EdgeDevice.parse(_body(EDGE_DEVICE, metadata or {}, **spec))
+    return EdgeDevice.parse(device_body(metadata, **spec))
 
 
 def camera(metadata: dict[str, Any] | None = None, **spec: Any) -> CameraLicense:

@@ -24,6 +24,7 @@ from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key
 from brinkbyte.controller.roster import Roster
 from brinkbyte.controller.settings import OperatorSettings
+from brinkbyte.controller.writing import Writing
 from brinkbyte.kit.canonical import sha256_hex
 from brinkbyte.kit.errors import BrinkByteError
 from brinkbyte.license.bundle import Bundle
@@ -95,6 +96,7 @@ class TenantMemory:
         enrollment_error: why there is none.
         documents: the newest verified documents.
         crew: what passes over its cameras remember.
+        writing: cameras that are being written while the next are asked about.
         state: what the instance said last; None: it has not been asked or does not answer.
         state_error: why it does not answer.
         asked: whether the instance was asked since the operator started.
@@ -126,6 +128,7 @@ class TenantMemory:
     documents: Documents = field(default_factory=Documents)
     inventory: InventoryMemory = field(default_factory=InventoryMemory)
     crew: CrewMemory = field(default_factory=CrewMemory)
+    writing: Writing = field(default_factory=Writing)
     state: InstanceState | None = None
     state_error: str = ""
     state_failures: int = 0
@@ -157,6 +160,7 @@ class TenantMemory:
         """Cancel what is in flight."""
         self.enrolling.drop()
         self.taking_inventory.drop()
+        self.writing.drop()
 
 
 class BillingClients:

@@ -65,6 +65,10 @@ async def obtain_licenses(
     again = Key("Members", tenant.namespace, tenant.name)
     for _attempt in range(2):
         wanted, request = _plan(ctx, run, todo, memory, documents)
+        if request is not None and request.base_revision is None and memory.writing.going:
+            # The complete set says what each camera holds: not before it is written.
+            run.errors += await memory.writing.over()
+            wanted, request = _plan(ctx, run, todo, memory, documents)
         if request is None:
             return set(), memory.inventory.error
         try:
@@ -150,7 +154,8 @@ def _plan(
     if not documents.key_set:
         missing = []
     else:
-        missing = [members[each] for each in memory.crew.missing if each in members]
+        unwritten = memory.crew.missing - memory.writing.names
+        missing = [members[each] for each in unwritten if each in members]
     ids = {each.camera_id for each in todo}
     ids |= {each.camera_id for each in missing} | run.crew.gone
     ids |= inventory.refused_and_due(known, monotonic=monotonic)

@@ -2,13 +2,15 @@
 
 A pass tells the billing API what is new or changed, writes the Secrets that came back and every
 status that differs. Two hundred new cameras are one pass; with ten thousand in place a pass looks
-at those that have news, and now and then at all, some at a time.
+at those that have news, and now and then at all, some at a time. Where more have news than one pass
+looks at, the next one asks while this one's answers are written (``writing``).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from brinkbyte.controller import air_gap, enrollment, inventory
@@ -38,6 +40,9 @@ from brinkbyte.resources.conditions import Reason
 from brinkbyte.resources.tenant import Tenant
 
 RESYNC_SECONDS: Final = 600.0
+_GATHER_SECONDS: Final = 0.0003
+"""For each camera of a Tenant, from the start of a pass to that of the next while more have news:
+what one costs for all of them (seats are decided together, and listed) is shared by more."""
 _ROSTER_SECONDS: Final = 3.0
 _BATCH: Final = 250
 """Cameras with news that a pass asks the billing API about; more wait for the next one."""
@@ -73,7 +78,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     await _write_device_list(ctx, tenant, memory, run)
     await air_gap.write_request(ctx, run, tenant=tenant, memory=memory)
     _who_moved(run, memory)
-    todo = _next_batch(ctx, run, memory)
+    todo, begun = _next_batch(ctx, run, memory), ctx.monotonic()
     try:
         failed = await _look_at(ctx, run, todo, tenant=tenant, memory=memory)
     except StillAskingError:
@@ -81,11 +86,11 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         _put_back(run, todo)
         return RESYNC_SECONDS
     except BaseException:
-        _put_back(run, todo)
-        memory.crew.all_at = 0.0
+        _look_again(run, memory, todo)
         raise
     if run.crew.news:
-        ctx.add(key, 0.0)
+        gathered = begun + len(run.crew.members) * _GATHER_SECONDS - ctx.monotonic()
+        ctx.add(key, max(0.0, gathered))
     errors = [*([failed] if failed is not None else []), *run.errors]
     for error in errors:
         if isinstance(error, TemporaryError):
@@ -101,6 +106,7 @@ async def _look_at(
     identity = await _identity(ctx, tenant, memory)
     if identity is not None:
         return await _licenses(ctx, run, todo, tenant=tenant, identity=identity, memory=memory)
+    run.errors += await memory.writing.over()
     blocked = _not_enrolled(memory)
     if _all_are_due(ctx, memory, ("blocked", blocked)):
         await show_all(ctx, run, memory, blocked)
@@ -152,6 +158,12 @@ def _put_back(run: Pass, todo: Iterable[Member]) -> None:
         run.roster.news(member)
 
 
+def _look_again(run: Pass, memory: TenantMemory, todo: Iterable[Member]) -> None:
+    """Note that a pass ended before its time: nobody knows how far it came."""
+    _put_back(run, todo)
+    memory.crew.all_at = 0.0
+
+
 async def _licenses(
     ctx: Context,
     run: Pass,
@@ -191,16 +203,35 @@ async def _licenses(
         for some in chunks(todo, CHUNK):
             await write_cameras(ctx, run, memory, some, identity=identity, show=False)
         raise
+    run.errors += await memory.writing.over()
     await show_devices(ctx, run, memory, None)
     common = _common(identity, memory.documents)
     everybody = _all_are_due(ctx, memory, common)
     members = run.crew.members
     looked_at = members if everybody else _with_news(run, memory, todo, news, failed)
-    for some in chunks([members[each] for each in sorted(looked_at) if each in members], CHUNK):
-        await write_cameras(ctx, run, memory, some, identity=identity)
+    some = [members[each] for each in sorted(looked_at) if each in members]
+    # A pass of its own list of errors: these come when this one has told its own.
+    write = _write(ctx, replace(run, errors=[]), memory, some, identity=identity)
+    if line and run.crew.news and not everybody:
+        memory.writing.start(write, (each.name for each in some))
+        return failed
+    run.errors += await write
     if everybody:
         _all_were_looked_at(ctx, memory, common)
     return failed
+
+
+async def _write(
+    ctx: Context, run: Pass, memory: TenantMemory, members: list[Member], *, identity: Identity
+) -> list[BrinkByteError]:
+    """Write the Secrets and statuses of cameras; return what could not be written."""
+    try:
+        for some in chunks(members, CHUNK):
+            await write_cameras(ctx, run, memory, some, identity=identity)
+    except BaseException:
+        _look_again(run, memory, members)
+        raise
+    return run.errors
 
 
 def _with_news(
