@@ -204,8 +204,8 @@ class _Cameras:
                 self.result.camera_decisions[camera.name] = decision
             self._free(seat, decision.reason, hold=decision.reason == "DeviceNotRegistered")
             return False
-        packs = (p for p in seat.packs if p in camera.packs and self._pack_decision(p) is None)
-        kept = replace(seat, packs=tuple(packs))
+        packs = tuple(p for p in seat.packs if p in camera.packs and self._pack_decision(p) is None)
+        kept = seat if packs == seat.packs else replace(seat, packs=packs)
         self._count(kept, 1)
         self.result.seats[seat.camera_id] = kept
         return True
@@ -231,7 +231,10 @@ class _Cameras:
         before = self.before[kept.camera_id]
         decision = self._refuse_change(kept, camera)
         seat = kept
-        if decision is None:
+        held = (kept.hardware_id, kept.mode, kept.packs, kept.request_name)
+        if decision is None and held != (
+            camera.hardware_id, camera.mode, camera.packs, camera.name,
+        ):  # fmt: skip
             self._count(kept, -1)
             until = kept.until
             if camera.mode is not kept.mode:

@@ -116,7 +116,7 @@ async def settle(
         hold_seconds=HOLD_SECONDS if customer.instance.term.holds_seats else 0,
     )
     decided = {
-        name: replace(camera, reason=outcome.camera_decisions[name].reason)
+        name: _decided(camera, outcome.camera_decisions[name].reason)
         for name, camera in cameras.items()
     }
     changed = await _save(
@@ -131,6 +131,11 @@ async def settle(
     if basis != customer.instance.settled_for:
         await instances.set_settled(connection, tenant_id, customer.instance.instance_id, basis)
     return Settled(bought, outcome, decided, changed)
+
+
+def _decided(camera: Camera, reason: str) -> Camera:
+    # Of ten thousand that are declared a handful is new: a copy is for these.
+    return camera if camera.reason == reason else replace(camera, reason=reason)
 
 
 async def _save(
