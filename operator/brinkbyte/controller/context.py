@@ -70,6 +70,7 @@ class CrewMemory:
         error: reason of the failure that their status shows.
         again: names of those whose Secret could not be written.
         again_at: monotonic time at which that is tried again.
+        gather_until: monotonic time of the next pass, where the last one left news for it.
     """
 
     shown: tuple[object, ...] = ()
@@ -80,6 +81,7 @@ class CrewMemory:
     error: str = ""
     again: set[str] = field(default_factory=set)
     again_at: float = 0.0
+    gather_until: float = 0.0
 
 
 @dataclass

@@ -59,6 +59,8 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
     """
     if not await ctx.roster.ready(_ROSTER_SECONDS):
         return 1.0
+    if (early := _gathering(ctx, key)) > 0:
+        return early
     tenant_live = await ctx.cluster.get("Tenant", key.namespace, key.name)
     run = await read_pass(ctx, key)
     if tenant_live is None:
@@ -89,14 +91,20 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         _look_again(run, memory, todo)
         raise
     if run.crew.news:
-        gathered = begun + len(run.crew.members) * _GATHER_SECONDS - ctx.monotonic()
-        ctx.add(key, max(0.0, gathered))
+        memory.crew.gather_until = begun + len(run.crew.members) * _GATHER_SECONDS
+        ctx.add(key, max(0.0, memory.crew.gather_until - ctx.monotonic()))
     errors = [*([failed] if failed is not None else []), *run.errors]
     for error in errors:
         if isinstance(error, TemporaryError):
             # What stands in a status need not stand in a stack trace too.
             raise TemporaryError(error.message, reason=error.reason, retry_after=error.retry_after)
     return _come_back(ctx, memory, errors, line=tenant.spec.billing is not None)
+
+
+def _gathering(ctx: Context, key: Key) -> float:
+    """Return seconds until the next pass of a crowd; each newcomer's event would start one."""
+    memory = ctx.tenants.get((key.namespace, key.name))
+    return memory.crew.gather_until - ctx.monotonic() if memory is not None else 0.0
 
 
 async def _look_at(

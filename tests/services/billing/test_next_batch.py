@@ -167,3 +167,24 @@ async def test_the_complete_set_is_told_when_all_is_written(world: World) -> Non
     assert held["cam-1"] > 0
     assert held["cam-2"] > 0
     assert world.licensed == {"cam-1", "cam-2", "cam-3"}
+
+
+async def test_newcomers_of_a_crowd_wait_for_each_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each one's event calls for a pass; the billing API decides all seats at each."""
+    monkeypatch.setattr(members, "_GATHER_SECONDS", 100.0)
+    for number in range(1, 4):
+        world.camera(number)
+    await members.reconcile(world.ctx, KEY)
+    asked = len(world.asked)
+    wait = await members.reconcile(world.ctx, KEY)
+    assert wait is not None
+    assert 200 < wait <= 300
+    assert len(world.asked) == asked
+    world.ctx.tenant("acme", "acme").crew.gather_until = 0.0
+    await members.reconcile(world.ctx, KEY)
+    # The last pass left no news: who comes alone waits for nobody.
+    world.camera(4)
+    await members.reconcile(world.ctx, KEY)
+    assert world.licensed == {f"cam-{number}" for number in range(1, 5)}
