@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
 
 from brinkbyte.billing.db import Connection, Row
@@ -40,24 +41,17 @@ class CameraToken:
 
 async def declared_cameras(connection: Connection, tenant_id: str) -> list[Camera]:
     """Return all declared cameras."""
-    cursor = await connection.execute(
-        "SELECT name, uid, camera_id, hardware_id, mode, growth_packs, declared_at, reason "
-        "FROM camera_requests WHERE tenant_id = %s",
-        [tenant_id],
-    )
-    return [
-        Camera(
-            name=row["name"],
-            uid=row["uid"],
-            camera_id=row["camera_id"],
-            hardware_id=row["hardware_id"],
-            mode=CameraMode(row["mode"]),
-            packs=tuple(row["growth_packs"]),
-            created_at=int(row["declared_at"].timestamp()),
-            reason=row["reason"],
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT name, uid, camera_id, hardware_id, mode, growth_packs, "
+            "extract(epoch FROM declared_at)::bigint, reason "
+            "FROM camera_requests WHERE tenant_id = %s",
+            [tenant_id],
         )
-        for row in await cursor.fetchall()
-    ]
+        return [
+            Camera(name, uid, camera_id, device, CameraMode(mode), tuple(packs), at, reason)
+            for name, uid, camera_id, device, mode, packs, at, reason in await cursor.fetchall()
+        ]
 
 
 async def remove_cameras(connection: Connection, tenant_id: str, names: Iterable[str]) -> None:
@@ -100,33 +94,24 @@ async def seats(
     connection: Connection, tenant_id: str
 ) -> tuple[dict[str, HeldSeat], dict[str, CameraToken]]:
     """Return seats and what is stored of their licenses, both by camera id."""
-    cursor = await connection.execute(
-        "SELECT camera_id, seat_id, request_name, hardware_id, mode, growth_packs, taken_at, "
-        "until, held_until, camera_sequence, content_hash, token_expires_at, key_id "
-        "FROM seats WHERE tenant_id = %s",
-        [tenant_id],
-    )
     held: dict[str, HeldSeat] = {}
     tokens: dict[str, CameraToken] = {}
-    for row in await cursor.fetchall():
-        camera_id = row["camera_id"]
-        held[camera_id] = HeldSeat(
-            camera_id=camera_id,
-            seat_id=row["seat_id"],
-            request_name=row["request_name"],
-            hardware_id=row["hardware_id"],
-            mode=CameraMode(row["mode"]),
-            packs=tuple(row["growth_packs"]),
-            taken_at=int(row["taken_at"].timestamp()),
-            until=_seconds(row["until"]),
-            held_until=_seconds(row["held_until"]),
+    async with connection.cursor(row_factory=tuple_row) as cursor:
+        await cursor.execute(
+            "SELECT camera_sequence, content_hash, extract(epoch FROM token_expires_at)::bigint, "
+            "key_id, camera_id, seat_id, request_name, hardware_id, mode, growth_packs, "
+            "extract(epoch FROM taken_at)::bigint, extract(epoch FROM until)::bigint, "
+            "extract(epoch FROM held_until)::bigint FROM seats WHERE tenant_id = %s",
+            [tenant_id],
         )
-        tokens[camera_id] = CameraToken(
-            row["camera_sequence"],
-            bytes(row["content_hash"] or b""),
-            _seconds(row["token_expires_at"]) or 0,
-            key_id=row["key_id"],
-        )
+        for sequence, content, expires_at, key_id, camera_id, *of_seat in await cursor.fetchall():
+            seat_id, name, hardware_id, mode, packs, *times = of_seat
+            held[camera_id] = HeldSeat(
+                camera_id, seat_id, name, hardware_id, CameraMode(mode), tuple(packs), *times
+            )
+            tokens[camera_id] = CameraToken(
+                sequence, bytes(content or b""), expires_at or 0, key_id=key_id
+            )
     return held, tokens
 
 
