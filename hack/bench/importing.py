@@ -24,7 +24,7 @@ from bench.postgres import running_postgres
 from brinkbyte.store import migrate
 from stack.tools import StepError
 
-ROWS: Final = 100_000
+ROWS: Final = 200_000
 DAYS: Final = 30
 START: Final = 1_772_323_200_000
 """The first row's time, Unix milliseconds."""
