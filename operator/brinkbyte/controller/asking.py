@@ -100,6 +100,11 @@ class Asking:
 
     def drop(self) -> None:
         """Forget what was asked; a call in flight is cancelled (every call may be repeated)."""
-        if self._task is not None and not self._task.cancel() and not self._task.cancelled():
-            self._task.exception()  # nobody else will look at it
+        abandon(self._task)
         self._task, self._error, self._failures = None, None, 0
+
+
+def abandon(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task that nobody waits for; how it ended, if it has, is nobody's warning."""
+    if task is not None and not task.cancel() and not task.cancelled():
+        task.exception()

@@ -92,7 +92,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         raise
     if run.crew.news:
         memory.crew.gather_until = begun + len(run.crew.members) * _GATHER_SECONDS
-        ctx.add(key, max(0.0, memory.crew.gather_until - ctx.monotonic()))
+        ctx.add(key, max(0.0, _gathering(ctx, key)))
     errors = [*([failed] if failed is not None else []), *run.errors]
     for error in errors:
         if isinstance(error, TemporaryError):

@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from brinkbyte.controller.asking import abandon
 from brinkbyte.kit.errors import BrinkByteError
 
 
@@ -57,6 +58,5 @@ class Writing:
 
     def drop(self) -> None:
         """Cancel what is under way: all of it can be written again."""
-        task, self.names, self._task = self._task, frozenset(), None
-        if task is not None and not task.cancel() and not task.cancelled():
-            task.exception()  # nobody else will look at it
+        abandon(self._task)
+        self.names, self._task = frozenset(), None
