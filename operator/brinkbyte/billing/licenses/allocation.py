@@ -232,9 +232,8 @@ class _Cameras:
         decision = self._refuse_change(kept, camera)
         seat = kept
         held = (kept.hardware_id, kept.mode, kept.packs, kept.request_name)
-        if decision is None and held != (
-            camera.hardware_id, camera.mode, camera.packs, camera.name,
-        ):  # fmt: skip
+        asked = (camera.hardware_id, camera.mode, camera.packs, camera.name)
+        if decision is None and held != asked:
             self._count(kept, -1)
             until = kept.until
             if camera.mode is not kept.mode:

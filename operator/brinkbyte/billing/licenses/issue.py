@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -312,9 +311,7 @@ def camera_hash(customer: Customer, seat: HeldSeat, grant: Grant) -> bytes:
         [list(grant.models), list(grant.analytics), list(grant.outputs)],
         customer.standing.grace_seconds,
     ]
-    # The canonical form; what canonical_json checks before, the types above say.
-    text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(canonical_json(said)).digest()
 
 
 def camera_end(customer: Customer, seat: HeldSeat, now: int) -> int:

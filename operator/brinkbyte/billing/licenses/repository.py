@@ -98,16 +98,27 @@ async def seats(
     tokens: dict[str, CameraToken] = {}
     async with connection.cursor(row_factory=tuple_row) as cursor:
         await cursor.execute(
-            "SELECT camera_sequence, content_hash, extract(epoch FROM token_expires_at)::bigint, "
-            "key_id, camera_id, seat_id, request_name, hardware_id, mode, growth_packs, "
+            "SELECT camera_id, seat_id, request_name, hardware_id, mode, growth_packs, "
             "extract(epoch FROM taken_at)::bigint, extract(epoch FROM until)::bigint, "
-            "extract(epoch FROM held_until)::bigint FROM seats WHERE tenant_id = %s",
+            "extract(epoch FROM held_until)::bigint, camera_sequence, content_hash, "
+            "extract(epoch FROM token_expires_at)::bigint, key_id "
+            "FROM seats WHERE tenant_id = %s",
             [tenant_id],
         )
-        for sequence, content, expires_at, key_id, camera_id, *of_seat in await cursor.fetchall():
-            seat_id, name, hardware_id, mode, packs, *times = of_seat
+        for (
+            camera_id, seat_id, name, hardware_id, mode, packs, taken_at, until, held_until,
+            sequence, content, expires_at, key_id,
+        ) in await cursor.fetchall():  # fmt: skip
             held[camera_id] = HeldSeat(
-                camera_id, seat_id, name, hardware_id, CameraMode(mode), tuple(packs), *times
+                camera_id=camera_id,
+                seat_id=seat_id,
+                request_name=name,
+                hardware_id=hardware_id,
+                mode=CameraMode(mode),
+                packs=tuple(packs),
+                taken_at=taken_at,
+                until=until,
+                held_until=held_until,
             )
             tokens[camera_id] = CameraToken(
                 sequence, bytes(content or b""), expires_at or 0, key_id=key_id
