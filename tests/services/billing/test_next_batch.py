@@ -13,7 +13,7 @@ import pytest
 
 from brinkbyte.controller import enrollment, inventory, members
 from brinkbyte.controller.cluster import Object
-from brinkbyte.controller.context import BillingClients, Context
+from brinkbyte.controller.context import BillingClients, Context, TenantMemory
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key
 from brinkbyte.license.keys import load_roots
@@ -72,6 +72,14 @@ class World:
         body = camera_body({"name": name, "namespace": "acme", "uid": f"uid-{name}"}, **spec)
         self.ctx.roster.take("ADDED", self.cluster.put(body), matters=True)
 
+    async def held_up(self, count: int) -> TenantMemory:
+        """Have so many come, and the first of them wait to be written; return what is known."""
+        for number in range(1, count + 1):
+            self.camera(number)
+        self.cluster.let.clear()
+        await members.reconcile(self.ctx, KEY)
+        return self.ctx.tenant("acme", "acme")
+
     @property
     def licensed(self) -> set[str]:
         """Names of the cameras whose Secret is there."""
@@ -125,11 +133,7 @@ async def world(billing_api: BillingApi, monkeypatch: pytest.MonkeyPatch) -> Asy
 
 
 async def test_the_next_are_asked_about_while_some_are_written(world: World) -> None:
-    for number in range(1, 6):
-        world.camera(number)
-    world.cluster.let.clear()
-    memory = world.ctx.tenant("acme", "acme")
-    await members.reconcile(world.ctx, KEY)
+    memory = await world.held_up(5)
     assert memory.writing.names == {"cam-1", "cam-2"}
     second = asyncio.create_task(members.reconcile(world.ctx, KEY))
     await eventually(lambda: "cam-4" in memory.inventory.camera_results)
@@ -150,11 +154,7 @@ async def test_the_next_are_asked_about_while_some_are_written(world: World) -> 
 
 async def test_the_complete_set_is_told_when_all_is_written(world: World) -> None:
     """Else it would say of cameras whose tokens are here that they hold none."""
-    for number in range(1, 4):
-        world.camera(number)
-    world.cluster.let.clear()
-    memory = world.ctx.tenant("acme", "acme")
-    await members.reconcile(world.ctx, KEY)
+    memory = await world.held_up(3)
     memory.inventory.revision = None
     second = asyncio.create_task(members.reconcile(world.ctx, KEY))
     await asyncio.sleep(0.2)
