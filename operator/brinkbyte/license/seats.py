@@ -14,7 +14,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from brinkbyte.kit.canonical import canonical_json
 from brinkbyte.license.claims import CameraMode, Grant, SeatsClaims
@@ -24,8 +24,7 @@ _MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
 _ROW_LENGTH: Final = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Seat:
+class Seat(NamedTuple):
     """One camera's seat.
 
     Attributes:

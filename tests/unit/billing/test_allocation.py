@@ -50,10 +50,8 @@ def device(number: int, **more: Any) -> Device:
 
 
 def camera(number: int, **more: Any) -> Camera:
-    return replace(
-        Camera(f"c{number}", f"uc{number}", f"cam{number}", "hw0", CameraMode.BASE, (), number),
-        **more,
-    )
+    plain = Camera(f"c{number}", f"uc{number}", f"cam{number}", "hw0", CameraMode.BASE, (), number)
+    return plain._replace(**more)
 
 
 _ids = itertools.count()

@@ -163,7 +163,7 @@ class _Cameras:
             del self.result.seats[seat.camera_id]
             if self.used[seat.mode.value] < self._limit(seat.mode):
                 packs = tuple(pack for pack in seat.packs if self._pack_decision(pack) is None)
-                self.result.seats[seat.camera_id] = replace(seat, packs=packs)
+                self.result.seats[seat.camera_id] = seat._replace(packs=packs)
                 self._count(self.result.seats[seat.camera_id], 1)
 
     def _free(self, seat: HeldSeat, reason: str, *, hold: bool) -> None:
@@ -171,7 +171,7 @@ class _Cameras:
         self.result.seats.pop(seat.camera_id, None)
         if hold and self.hold_seconds:
             held_until = self.now + self.hold_seconds
-            self.result.seats[seat.camera_id] = replace(seat, held_until=held_until)
+            self.result.seats[seat.camera_id] = seat._replace(held_until=held_until)
 
     def _count(self, seat: HeldSeat, sign: int) -> None:
         self.used[seat.mode.value] += sign
@@ -205,7 +205,7 @@ class _Cameras:
             self._free(seat, decision.reason, hold=decision.reason == "DeviceNotRegistered")
             return False
         packs = tuple(p for p in seat.packs if p in camera.packs and self._pack_decision(p) is None)
-        kept = seat if packs == seat.packs else replace(seat, packs=packs)
+        kept = seat if packs == seat.packs else seat._replace(packs=packs)
         self._count(kept, 1)
         self.result.seats[seat.camera_id] = kept
         return True
@@ -238,8 +238,7 @@ class _Cameras:
             until = kept.until
             if camera.mode is not kept.mode:
                 until = self._take_slot(camera) if camera.mode is CameraMode.TRIAL else None
-            seat = replace(
-                kept,
+            seat = kept._replace(
                 hardware_id=camera.hardware_id,
                 mode=camera.mode,
                 packs=camera.packs,

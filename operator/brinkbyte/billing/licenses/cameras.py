@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache, partial
+from typing import Final
 
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.db import Connection
 from brinkbyte.billing.licenses import documents, issue, repository
 from brinkbyte.billing.licenses.holdings import Allocation, Bought, Camera
-from brinkbyte.billing.licenses.issue import Customer, Issued
+from brinkbyte.billing.licenses.issue import CameraContents, Customer
 from brinkbyte.billing.licenses.repository import CameraToken
-from brinkbyte.license.claims import Grant, TokenKind
+from brinkbyte.license.claims import TokenKind
+
+_NONE: Final = CameraToken()
 
 
 class CameraIssuer:
@@ -27,13 +31,7 @@ class CameraIssuer:
         self._context = context
         self._customer = customer
         self._bought = bought
-        self._grants: dict[tuple[str, ...], Grant] = {}
-
-    def _grant(self, packs: tuple[str, ...]) -> Grant:
-        if packs not in self._grants:
-            all_packs = sorted({*packs, *self._customer.entitlements.tenant_packs})
-            self._grants[packs] = issue.grant_of(self._context.catalog, all_packs, base=True)
-        return self._grants[packs]
+        self._contents = CameraContents(context.catalog, customer)
 
     async def issue(
         self,
@@ -51,28 +49,27 @@ class CameraIssuer:
         newest_held = {
             cameras[name].camera_id: sequence for name, sequence in held.items() if sequence
         }
+        grace = self._customer.standing.grace_seconds
+        term = self._customer.instance.term
+        end_of = cache(partial(issue.camera_end, self._customer, now=now))
         claims, hashes = [], {}
         for seat in outcome.live_seats:
-            before = self.tokens.get(seat.camera_id, CameraToken())
-            grant = self._grant(seat.packs)
-            wanted = issue.camera_hash(self._customer, seat, grant)
-            end = issue.camera_end(self._customer, seat, now)
-            stored = Issued(before.sequence, 0, before.content_hash, before.expires_at)
+            before = self.tokens.get(seat.camera_id, _NONE)
+            wanted = self._contents.hash(seat)
+            end = end_of(seat.until)
             behind = (
                 before.sequence
                 < newest_held.get(seat.camera_id, 0)
                 <= int(clock * documents.MICROSECOND)
             )
-            grace = self._customer.standing.grace_seconds
-            term = self._customer.instance.term
-            stale = issue.must_issue(stored, wanted, end, now, grace=grace, term=term)
+            stale = issue.must_issue(before, wanted, end, now, grace=grace, term=term)
             if stale or self._context.orphaned(before.key_id) or (behind and end > now):
                 hashes[seat.camera_id] = wanted
                 claims.append(
                     issue.camera_claims(
                         self._customer,
                         seat,
-                        grant,
+                        self._contents.grant(seat.packs),
                         now=now,
                         sequence=issue.next_sequence(before.sequence, clock),
                         seats_sequence=seats_sequence,

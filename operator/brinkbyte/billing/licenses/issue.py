@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from uuid import uuid4
 
 from brinkbyte.billing.licenses.holdings import HeldSeat
@@ -46,6 +47,8 @@ _VOLATILE: Final = frozenset(
         "cameraSequence", "revocationSequence",
     }
 )  # fmt: skip
+
+_json_text: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,22 @@ class Issued:
     issued_at: int = 0
 
 
+class Stored(Protocol):
+    """What is stored of the newest document; ``sequence`` 0: there is none yet."""
+
+    @property
+    def sequence(self) -> int:
+        """Its number."""
+
+    @property
+    def content_hash(self) -> bytes:
+        """Hash of what it says."""
+
+    @property
+    def expires_at(self) -> int:
+        """Unix seconds."""
+
+
 def next_sequence(stored: int, now: float) -> int:
     """Return the next number: a restored database never falls behind the field.
 
@@ -141,7 +160,7 @@ def content_hash(claims: Claims, *, least_revocations: int | None = None) -> byt
 
 
 def must_issue(
-    stored: Issued,
+    stored: Stored,
     wanted_hash: bytes,
     wanted_end: int,
     now: int,
@@ -297,26 +316,50 @@ def seats_claims(
     )
 
 
-def camera_hash(customer: Customer, seat: HeldSeat, grant: Grant) -> bytes:
-    """Return the hash of what a camera license says; cheap, as it is asked for every camera."""
-    said = [
-        customer.instance.instance_id,
-        customer.instance.key_id,
-        seat.camera_id,
-        seat.hardware_id,
-        seat.seat_id,
-        seat.mode.value,
-        list(seat.packs),
-        seat.until,
-        [list(grant.models), list(grant.analytics), list(grant.outputs)],
-        customer.standing.grace_seconds,
-    ]
-    return hashlib.sha256(canonical_json(said)).digest()
+class CameraContents:
+    """What the camera licenses of a customer say beside times and numbers.
+
+    Every camera's is hashed at every inventory, so what they have in common is written once. The
+    hash is that of canonical JSON: ``[instance, key, camera, device, seat, mode, packs, until,
+    [models, analytics, outputs], grace seconds]``.
+    """
+
+    def __init__(self, catalog: Catalog, customer: Customer) -> None:
+        self._catalog = catalog
+        self._tenant_packs = customer.entitlements.tenant_packs
+        instance = customer.instance
+        self._head = canonical_json([instance.instance_id, instance.key_id]).decode()[:-1]
+        self._grace = customer.standing.grace_seconds
+        self._of_packs: dict[tuple[str, ...], tuple[Grant, str, str]] = {}
+
+    def grant(self, packs: tuple[str, ...]) -> Grant:
+        """Return what base, a camera's packs and the tenant's add."""
+        return self._known(packs)[0]
+
+    def hash(self, seat: HeldSeat) -> bytes:
+        """Return the hash of what a camera's license says."""
+        _, packs, tail = self._known(seat.packs)
+        until = "null" if seat.until is None else seat.until
+        said = (
+            f"{self._head},{_json_text(seat.camera_id)},{_json_text(seat.hardware_id)},"
+            f"{_json_text(seat.seat_id)},{_json_text(seat.mode.value)},{packs},{until},{tail}"
+        )
+        return hashlib.sha256(said.encode()).digest()
+
+    def _known(self, packs: tuple[str, ...]) -> tuple[Grant, str, str]:
+        known = self._of_packs.get(packs)
+        if known is None:
+            grant = grant_of(self._catalog, sorted({*packs, *self._tenant_packs}), base=True)
+            granted = [list(grant.models), list(grant.analytics), list(grant.outputs)]
+            tail = canonical_json([granted, self._grace]).decode()[1:]
+            known = grant, canonical_json(list(packs)).decode(), tail
+            self._of_packs[packs] = known
+        return known
 
 
-def camera_end(customer: Customer, seat: HeldSeat, now: int) -> int:
-    """Return the end of a camera license cut now."""
-    return customer.instance.term.end(now, customer.standing.ends_at, seat.until)
+def camera_end(customer: Customer, until: int | None, now: int) -> int:
+    """Return the end of a camera license cut now; ``until``: Unix seconds, the seat's own end."""
+    return customer.instance.term.end(now, customer.standing.ends_at, until)
 
 
 def camera_claims(
@@ -331,7 +374,7 @@ def camera_claims(
     """Return the license of one camera; ``grant`` is what base, its packs and the tenant's add."""
     trial = seat.mode is CameraMode.TRIAL
     return CameraClaims(
-        **_common(customer, seat.camera_id, now, camera_end(customer, seat, now)),
+        **_common(customer, seat.camera_id, now, camera_end(customer, seat.until, now)),
         cnf=Confirmation(jkt=customer.instance.key_id),
         customer_id=customer.tenant_id,
         camera_id=seat.camera_id,

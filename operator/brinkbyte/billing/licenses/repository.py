@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
 from psycopg.rows import tuple_row
 from psycopg.types.json import Jsonb
@@ -28,8 +28,10 @@ def _seconds(moment: datetime | None) -> int | None:
     return None if moment is None else int(moment.timestamp())
 
 
-@dataclass(frozen=True, slots=True)
-class CameraToken:
+_MODES: Final = {mode.value: mode for mode in CameraMode}
+
+
+class CameraToken(NamedTuple):
     """What is stored of a camera's newest license."""
 
     sequence: int = 0
@@ -49,7 +51,7 @@ async def declared_cameras(connection: Connection, tenant_id: str) -> list[Camer
             [tenant_id],
         )
         return [
-            Camera(name, uid, camera_id, device, CameraMode(mode), tuple(packs), at, reason)
+            Camera(name, uid, camera_id, device, _MODES[mode], tuple(packs), at, reason)
             for name, uid, camera_id, device, mode, packs, at, reason in await cursor.fetchall()
         ]
 
@@ -110,18 +112,18 @@ async def seats(
             sequence, content, expires_at, key_id,
         ) in await cursor.fetchall():  # fmt: skip
             held[camera_id] = HeldSeat(
-                camera_id=camera_id,
-                seat_id=seat_id,
-                request_name=name,
-                hardware_id=hardware_id,
-                mode=CameraMode(mode),
-                packs=tuple(packs),
-                taken_at=taken_at,
-                until=until,
-                held_until=held_until,
+                camera_id,
+                seat_id,
+                name,
+                hardware_id,
+                _MODES[mode],
+                tuple(packs),
+                taken_at,
+                until,
+                held_until,
             )
             tokens[camera_id] = CameraToken(
-                sequence, bytes(content or b""), expires_at or 0, key_id=key_id
+                sequence, bytes(content or b""), expires_at or 0, None, key_id
             )
     return held, tokens
 

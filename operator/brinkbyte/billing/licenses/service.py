@@ -155,7 +155,7 @@ async def validate(
     valid = not reason and seat is not None
     end = None
     if valid and seat is not None:
-        end = issue.camera_end(customer, seat, now)
+        end = issue.camera_end(customer, seat.until, now)
         if mode is LicenseMode.GRACE:
             end += customer.standing.grace_seconds
     packs = sorted({*seat.packs, *entitled.tenant_packs}) if valid and seat is not None else []

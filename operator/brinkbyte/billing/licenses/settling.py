@@ -7,7 +7,7 @@ what may be held has changed, so that a downgrade or a revocation needs no opera
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
@@ -135,7 +135,7 @@ async def settle(
 
 def _decided(camera: Camera, reason: str) -> Camera:
     # Of ten thousand that are declared a handful is new: a copy is for these.
-    return camera if camera.reason == reason else replace(camera, reason=reason)
+    return camera if camera.reason == reason else camera._replace(reason=reason)
 
 
 async def _save(
