@@ -183,22 +183,26 @@ def burst(
     waiting = {each["metadata"]["name"] for each in objects}
     ready: dict[str, float] = {}
     over = threading.Event()
-    watch = spawn(
-        cluster.command(
-            "get", kind, "--namespace", namespace, "--watch", "--output",
-            f"jsonpath={{.metadata.name}} {{{ready_path}}}{{'\\n'}}",
-        ),
-        stdout=subprocess.PIPE,
-    )  # fmt: skip
+    watches: list[subprocess.Popen[str]] = []
 
     def follow() -> None:
-        for line in watch.stdout or ():
-            name, _, value = line.strip().partition(" ")
-            if value.lower() == "true" and name in waiting:
-                ready.setdefault(name, time.monotonic())
-                if len(ready) == count:
-                    break
-        over.set()
+        # The API server ends the watch of whom it finds too slow; a new one says what there is.
+        while not over.is_set():
+            watch = spawn(
+                cluster.command(
+                    "get", kind, "--namespace", namespace, "--watch", "--output",
+                    f"jsonpath={{.metadata.name}} {{{ready_path}}}{{'\\n'}}",
+                ),
+                stdout=subprocess.PIPE,
+            )  # fmt: skip
+            watches.append(watch)
+            for line in watch.stdout or ():
+                name, _, value = line.strip().partition(" ")
+                if value.lower() == "true" and name in waiting:
+                    ready.setdefault(name, time.monotonic())
+                    if len(ready) == count:
+                        over.set()
+                        break
 
     reader = threading.Thread(target=follow, daemon=True)
     reader.start()
@@ -211,15 +215,17 @@ def burst(
         created = time.monotonic()
         over.wait(started + PATIENCE - created)
         if len(ready) < count:
-            why = "and the watch ended" if over.is_set() else f"after {PATIENCE:.0f} s"
-            raise StepError(f"only {len(ready)} of {count} {kind} are ready {why}")
+            raise StepError(f"only {len(ready)} of {count} {kind} are ready after {PATIENCE:.0f} s")
         return Burst(created - started, max(0.0, max(ready.values()) - created))
     finally:
-        watch.kill()
-        watch.wait()
-        reader.join()
-        if watch.stdout:
-            watch.stdout.close()
+        over.set()
+        while reader.is_alive():
+            for watch in watches:
+                watch.kill()
+            reader.join(1.0)
+        for watch in watches:
+            watch.kill()
+            watch.communicate()
 
 
 @contextmanager

@@ -70,6 +70,9 @@ class MemoryCluster:
         self.written.append(desired["metadata"]["name"])
         return self.put(copy.deepcopy(desired))
 
+    async def apply_new(self, desired: Object) -> Object:
+        return await self.ensure(desired)
+
     async def ensure(self, desired: Object) -> Object:
         meta = desired["metadata"]
         live = await self.get(desired["kind"], meta.get("namespace"), meta["name"])

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
-from brinkbyte.controller.compare import differences
+from brinkbyte.controller.compare import applied_fields, differences
 from brinkbyte.controller.connection import Connection
 from brinkbyte.controller.kinds import KINDS
 from brinkbyte.controller.metrics import Metrics
@@ -37,7 +37,9 @@ _PARALLEL_WRITES: Final = 24
 """On a busy API server this is also our share beside whoever creates the objects."""
 _CONNECTIONS: Final = 30
 """Each has a buffer of 256 KiB."""
-_NAMES_ONLY: Final = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+_WRITTEN: Final = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Ignore"}
+"""The API server reads what it gets a second time to warn of fields; nobody would hear of it."""
+_APPLIED: Final = {**_WRITTEN, "force": "true"}
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=5)
 _PAGE: Final = 250
 _SILENCE_SECONDS: Final = 70.0
@@ -162,19 +164,6 @@ class Cluster:
                 f"the watch of {kind} broke ({error or type(error).__name__})"
             ) from None
 
-    async def names(self, kind: str, namespace: str) -> frozenset[str]:
-        """Return the names of all objects of a kind in a namespace; no contents are read.
-
-        They are those of the API server's own memory: it need not read every object for it.
-        """
-        query = {"includeObject": "None", "resourceVersion": "0"}
-        answer = await self._request(
-            "LIST", kind, KINDS[kind].path(namespace), query=query, accept=_NAMES_ONLY
-        )
-        if "rows" in answer:
-            return frozenset(row["cells"][0] for row in answer["rows"])
-        return frozenset(item["metadata"]["name"] for item in answer.get("items", []))
-
     # ---- writing -----------------------------------------------------------------------------
 
     async def apply(self, desired: Object, *, live: Object | None) -> Object:
@@ -208,18 +197,40 @@ class Cluster:
                 fields=changed[:8],
             )
             self._metrics.drift.labels(kind).inc()
-            await self._remove_strays(desired, live)
+            await self._prepare(desired, live)
         return await self._request(
             "APPLY",
             kind,
             KINDS[kind].path(meta.get("namespace"), meta["name"]),
-            query={"fieldManager": FIELD_MANAGER, "force": "true"},
+            query=_APPLIED,
             body=desired,
         )
 
-    async def _remove_strays(self, desired: Object, live: Object) -> None:
+    async def apply_new(self, desired: Object) -> Object:
+        """Create an object that is not there by all we know; :meth:`apply` if it is.
+
+        It costs no look first, and never takes over what came there a moment ago.
+        """
+        meta = desired["metadata"]
+        try:
+            return await self._request(
+                "CREATE",
+                desired["kind"],
+                KINDS[desired["kind"]].path(meta["namespace"]),
+                query=_WRITTEN,
+                body=desired,
+                content_type="application/json",
+            )
+        except ClusterRefusedError as error:
+            if error.details.get("kubernetesReason") != "AlreadyExists":
+                raise
+        return await self.ensure(desired)
+
+    async def _prepare(self, desired: Object, live: Object) -> None:
+        """Take out of an object what an apply would leave there."""
         replaced = [
-            {"op": "replace", "path": path, "value": items} for path, items in strays(desired, live)
+            {"op": "replace", "path": path, "value": value}
+            for path, value in (*strays(desired, live), *applied_fields(live))
         ]
         if not replaced:
             return
@@ -270,7 +281,7 @@ class Cluster:
                 "APPLY",
                 f"{kind}/status",
                 path,
-                query={"fieldManager": FIELD_MANAGER, "force": "true"},
+                query=_APPLIED,
                 body=body,
             )
         except ClusterRefusedError as error:
@@ -349,9 +360,10 @@ class Cluster:
             "CREATE",
             body["kind"],
             KINDS[body["kind"]].path(meta["namespace"]),
-            query={"fieldManager": FIELD_MANAGER},
+            query=_WRITTEN,
             body=body,
             content_type="application/json",
+            repeat=False,
         )
 
     # ---- on the wire -------------------------------------------------------------------------
@@ -365,7 +377,7 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Object | Sequence[Object] | None = None,
         content_type: str = "application/apply-patch+yaml",
-        accept: str = "application/json",
+        repeat: bool = True,
     ) -> Object:
         method = {"LIST": "GET", "APPLY": "PATCH", "CREATE": "POST"}.get(verb, verb)
         url = self._connection.server + path + ("?" + urlencode(query) if query else "")
@@ -374,14 +386,12 @@ class Cluster:
             self._metrics.requests.labels(verb.lower(), kind).inc()
             try:
                 if data is None:
-                    status, text, wait = await self._send(method, url, None, "", accept)
+                    status, text, wait = await self._send(method, url, None, "")
                 else:
                     async with self._writes:
-                        status, text, wait = await self._send(
-                            method, url, data, content_type, accept
-                        )
+                        status, text, wait = await self._send(method, url, data, content_type)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                if attempt == _TRIES or verb == "CREATE":
+                if attempt == _TRIES or not repeat:
                     raise ClusterUnreachableError(
                         f"the Kubernetes API does not answer ({error or type(error).__name__})"
                     ) from None
@@ -397,9 +407,9 @@ class Cluster:
         raise AssertionError("unreachable")
 
     async def _send(
-        self, method: str, url: str, data: bytes | None, content_type: str, accept: str
+        self, method: str, url: str, data: bytes | None, content_type: str
     ) -> tuple[int, bytes, float | None]:
-        headers = {"Accept": accept, **await self._connection.headers()}
+        headers = {"Accept": "application/json", **await self._connection.headers()}
         if data is not None:
             headers["Content-Type"] = content_type
         async with self._session.request(method, url, data=data, headers=headers) as response:

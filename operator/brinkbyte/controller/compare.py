@@ -195,14 +195,33 @@ def left_over(desired: Mapping[str, Any], live: Mapping[str, Any]) -> list[str]:
     A live object without our entry has none: then nothing of it was ever ours.
     """
     found: list[str] = []
-    for entry in live.get("metadata", {}).get("managedFields", ()):
-        if (
-            entry.get("manager") == FIELD_MANAGER
-            and entry.get("operation") == "Apply"
-            and not entry.get("subresource")
-        ):
-            found.extend(_owned_extra(entry.get("fieldsV1", {}), desired, ""))
+    for entry in _ours(live):
+        found.extend(_owned_extra(entry.get("fieldsV1", {}), desired, ""))
     return found
+
+
+def applied_fields(live: Mapping[str, Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Yield what makes fields that we created ones that we applied: JSON pointer and value.
+
+    An apply never takes away a field that was created, as if somebody else wanted it.
+    """
+    ours = _ours(live)
+    if any(entry["operation"] == "Update" for entry in ours):
+        entries = live["metadata"]["managedFields"]
+        yield (
+            "/metadata/managedFields",
+            [{**each, "operation": "Apply"} if each in ours else each for each in entries],
+        )
+
+
+def _ours(live: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of ``managedFields`` that say what we applied, or else created."""
+    entries = [
+        entry
+        for entry in live.get("metadata", {}).get("managedFields", ())
+        if entry.get("manager") == FIELD_MANAGER and not entry.get("subresource")
+    ]
+    return [each for each in entries if each.get("operation") == "Apply"] or entries
 
 
 def _owned_extra(fields: Mapping[str, Any], desired: object, path: str) -> Iterator[str]:

@@ -19,6 +19,7 @@ from brinkbyte.controller.asking import Asking
 from brinkbyte.controller.cluster import Cluster
 from brinkbyte.controller.documents import CameraTokens, Documents
 from brinkbyte.controller.events import EventSink
+from brinkbyte.controller.gathering import Gathering
 from brinkbyte.controller.identity import Identity
 from brinkbyte.controller.metrics import Metrics
 from brinkbyte.controller.queue import Key
@@ -70,7 +71,7 @@ class CrewMemory:
         error: reason of the failure that their status shows.
         again: names of those whose Secret could not be written.
         again_at: monotonic time at which that is tried again.
-        gather_until: monotonic time of the next pass, where the last one left news for it.
+        gathering: when the next pass begins, where the last one left news for it.
     """
 
     shown: tuple[object, ...] = ()
@@ -81,7 +82,7 @@ class CrewMemory:
     error: str = ""
     again: set[str] = field(default_factory=set)
     again_at: float = 0.0
-    gather_until: float = 0.0
+    gathering: Gathering = field(default_factory=Gathering)
 
 
 @dataclass

@@ -6,7 +6,7 @@ opened, some at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -78,7 +78,6 @@ class Pass:
         now: the time.
         crew: the cameras of the Tenant.
         others: Tenant of every device of the namespace, by the device's name.
-        taken: names of all Secrets of the namespace, as of ``taken_at`` (monotonic seconds).
     """
 
     namespace: str
@@ -89,8 +88,6 @@ class Pass:
     roster: Roster
     others: Mapping[str, str]
     errors: list[BrinkByteError] = field(default_factory=list)
-    taken: Set[str] | None = None
-    taken_at: float = 0.0
 
     def __post_init__(self) -> None:
         """Find devices that claim the same hardware."""

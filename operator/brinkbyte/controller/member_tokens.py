@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
 from typing import Final
 
 from brinkbyte.controller.children import secrets
@@ -21,10 +21,6 @@ from brinkbyte.license.tokens import TokenError
 from brinkbyte.resources import names
 
 _VERIFIED_AT_ONCE: Final = 100
-_MANY: Final = 4
-"""From here on one list of names is cheaper than asking for each Secret."""
-_NAMES_SECONDS: Final = 2.0
-"""So long a list is good: with ten thousand Secrets there it is dear, too."""
 
 
 async def read_unread(
@@ -133,20 +129,7 @@ def note_missing(run: Pass, memory: TenantMemory, members: Iterable[Member]) -> 
             missing.discard(member.name)
 
 
-async def names_taken(ctx: Context, run: Pass, cameras: Iterable[Camera]) -> Set[str]:
-    """Return which names of Secrets that we do not know may be somebody's."""
-    unknown = {each.member.secret_name for each in cameras if each.token and each.secret is None}
-    if len(unknown) <= _MANY:
-        return unknown
-    if run.taken is None or ctx.monotonic() - run.taken_at > _NAMES_SECONDS:
-        run.taken_at = ctx.monotonic()
-        run.taken = await ctx.cluster.names("Secret", run.namespace)
-    return unknown & run.taken
-
-
-async def write_secret(
-    ctx: Context, run: Pass, camera: Camera, *, taken: Set[str]
-) -> Object | None:
+async def write_secret(ctx: Context, run: Pass, camera: Camera) -> Object | None:
     """Write a camera's token into its Secret; one that is not ours is a conflict.
 
     Returns:
@@ -157,15 +140,16 @@ async def write_secret(
     name = camera.member.secret_name
     live = camera.secret
     try:
-        if live is None and name in taken:
-            live = await ctx.cluster.get("Secret", run.namespace, name)
         wanted = secrets.member_secret(
             camera.model,
             secrets.CAMERA_LICENSE,
             name,
             {names.CAMERA_TOKEN_KEY: camera.token},
         )
-        written = await ctx.cluster.apply(wanted, live=live)
+        if live is None:
+            written = await ctx.cluster.apply_new(wanted)
+        else:
+            written = await ctx.cluster.apply(wanted, live=live)
     except BrinkByteError as error:
         camera.conflict = error
         if isinstance(error, TemporaryError):

@@ -21,7 +21,6 @@ from brinkbyte.controller.member_status import (
     device_status,
 )
 from brinkbyte.controller.member_tokens import (
-    names_taken,
     note_missing,
     read_token,
     take_token,
@@ -118,14 +117,13 @@ async def write_cameras(
     for camera in cameras:
         read_token(ctx, camera, identity=identity, documents=memory.documents, memory=memory)
         take_token(ctx, camera, identity=identity, documents=memory.documents, memory=memory)
-    taken = await names_taken(ctx, run, cameras)
 
     async def write(camera: Camera) -> None:
         member = camera.member
         secret = status = None
         run.roster.begin(member)
         try:
-            secret = await write_secret(ctx, run, camera, taken=taken)
+            secret = await write_secret(ctx, run, camera)
             if show:
                 status = await _show_camera(ctx, run, memory, camera, None)
         except BrinkByteError as error:

@@ -40,15 +40,9 @@ from brinkbyte.resources.conditions import Reason
 from brinkbyte.resources.tenant import Tenant
 
 RESYNC_SECONDS: Final = 600.0
-_GATHER_SECONDS: Final = 0.0003
-"""For each camera of a Tenant, from the start of a pass to that of the next while more have news:
-what one costs for all of them (seats are decided together, and listed) is shared by more."""
 _ROSTER_SECONDS: Final = 3.0
-_BATCH: Final = 250
+_BATCH: Final = 1_000
 """Cameras with news that a pass asks the billing API about; more wait for the next one."""
-_LARGE_BATCH: Final = 500
-_MANY: Final = 2_500
-"""From so many cameras on, what a pass costs for all of them is shared by a larger batch."""
 
 
 async def reconcile(ctx: Context, key: Key) -> float | None:
@@ -91,8 +85,8 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         _look_again(run, memory, todo)
         raise
     if run.crew.news:
-        memory.crew.gather_until = begun + len(run.crew.members) * _GATHER_SECONDS
-        ctx.add(key, max(0.0, _gathering(ctx, key)))
+        memory.crew.gathering.begin(run.crew, begun=begun)
+        ctx.add(key, _gathering(ctx, key))
     errors = [*([failed] if failed is not None else []), *run.errors]
     for error in errors:
         if isinstance(error, TemporaryError):
@@ -104,7 +98,10 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
 def _gathering(ctx: Context, key: Key) -> float:
     """Return seconds until the next pass of a crowd; each newcomer's event would start one."""
     memory = ctx.tenants.get((key.namespace, key.name))
-    return memory.crew.gather_until - ctx.monotonic() if memory is not None else 0.0
+    if memory is None:
+        return 0.0
+    crew = ctx.roster.crew(key.namespace, key.name)
+    return memory.crew.gathering.seconds(crew, ctx.monotonic())
 
 
 async def _look_at(
@@ -156,8 +153,12 @@ def _next_batch(ctx: Context, run: Pass, memory: TenantMemory) -> list[Member]:
     if known.again and ctx.monotonic() >= known.again_at:
         crew.news.update(known.again & crew.members.keys())
         known.again.clear()
-    batch = sorted(crew.news)[: _LARGE_BATCH if len(crew.members) > _MANY else _BATCH]
+    if ctx.monotonic() >= known.all_at:
+        batch = sorted(crew.news)  # all are looked at anyway
+    else:
+        batch = sorted(crew.news, key=lambda name: (name not in crew.tampered, name))[:_BATCH]
     crew.news.difference_update(batch)
+    crew.tampered &= crew.news
     return [crew.members[name] for name in batch]
 
 

@@ -33,9 +33,17 @@ def is_ours(live: Mapping[str, Any]) -> bool:
     if meta.get("labels", {}).get(LABEL_MANAGED_BY) == MANAGED_BY:
         return True
     return any(
-        entry.get("manager") == FIELD_MANAGER and entry.get("operation") == "Apply"
+        entry.get("manager") == FIELD_MANAGER and _made(entry)
         for entry in meta.get("managedFields", ())
     )
+
+
+def _made(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry of ``managedFields`` is that of who made the object.
+
+    A Secret's type is its creator's and never changes; who only wrote into it does not own it.
+    """
+    return entry.get("operation") == "Apply" or "f:type" in entry.get("fieldsV1", {})
 
 
 _OWN_SUFFIXES: Final[Mapping[str, str]] = {

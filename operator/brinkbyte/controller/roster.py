@@ -113,12 +113,16 @@ class Crew:
     Attributes:
         members: by name.
         news: names of those that a pass has to look at.
+        heard: how often the watches had news.
+        tampered: names of those whose Secret somebody has changed or taken away.
         gone: camera ids of which something went.
     """
 
     members: dict[str, Member] = field(default_factory=dict)
     news: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
+    heard: int = 0
+    tampered: set[str] = field(default_factory=set)
     _by_id: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def first(self, camera_id: str) -> Member | None:
@@ -155,6 +159,7 @@ class Crew:
         else:
             del self._by_id[member.camera_id]
         self.news.discard(member.name)
+        self.tampered.discard(member.name)
         self.gone.add(member.camera_id)
 
 
@@ -344,10 +349,14 @@ class Roster:
             member = self._members.get((namespace, str(each)))
             if member is None:
                 continue
-            if each == camera and matters:
+            tampered = each == camera and matters
+            if tampered:
                 member.unread = True
             crew = self.crew(namespace, member.tenant)
-            news = (matters and self._mark(crew, member, live)) or news
+            if matters and self._mark(crew, member, live):
+                news = True
+                if tampered:
+                    crew.tampered.add(member.name)
         return news
 
     @staticmethod
@@ -356,6 +365,7 @@ class Roster:
             member.late = (*member.late, version_of(live))
             return False
         crew.news.add(member.name)
+        crew.heard += 1
         return True
 
     def _camera_of(self, namespace: str, secret: str) -> str | None:

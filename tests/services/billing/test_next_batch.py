@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from brinkbyte.controller import enrollment, inventory, members
+from brinkbyte.controller import enrollment, gathering, inventory, members
 from brinkbyte.controller.cluster import Object
 from brinkbyte.controller.context import BillingClients, Context, TenantMemory
 from brinkbyte.controller.metrics import Metrics
@@ -46,11 +46,6 @@ class SlowCluster(MemoryCluster):
         meta = live["metadata"]
         found = self.objects[live["kind"], meta["namespace"], meta["name"]]
         return copy.deepcopy(self.put(found | {"status": status}))
-
-    async def names(self, kind: str, namespace: str) -> frozenset[str]:
-        return frozenset(
-            name for its, where, name in self.objects if (its, where) == (kind, namespace)
-        )
 
 
 class World:
@@ -173,7 +168,8 @@ async def test_newcomers_of_a_crowd_wait_for_each_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each one's event calls for a pass; the billing API decides all seats at each."""
-    monkeypatch.setattr(members, "_GATHER_SECONDS", 100.0)
+    monkeypatch.setattr(gathering, "_SECONDS", 100.0)
+    monkeypatch.setattr(gathering, "_QUIET_SECONDS", 1_000.0)
     for number in range(1, 4):
         world.camera(number)
     await members.reconcile(world.ctx, KEY)
@@ -182,7 +178,7 @@ async def test_newcomers_of_a_crowd_wait_for_each_other(
     assert wait is not None
     assert 200 < wait <= 300
     assert len(world.asked) == asked
-    world.ctx.tenant("acme", "acme").crew.gather_until = 0.0
+    world.ctx.tenant("acme", "acme").crew.gathering.until = 0.0
     await members.reconcile(world.ctx, KEY)
     # The last pass left no news: who comes alone waits for nobody.
     world.camera(4)

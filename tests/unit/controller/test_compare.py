@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brinkbyte.controller.children import build
-from brinkbyte.controller.compare import differences, left_over
+from brinkbyte.controller.compare import applied_fields, differences, left_over
 from brinkbyte.resources.names import FIELD_MANAGER
 from support.plans import plan, tenant
 
@@ -177,6 +177,21 @@ CHILDREN = build(
         credential_hashes={"postgres": "a", "redis": "b", "triton": "c"},
     )
 )
+
+
+def test_fields_that_we_created_and_no_longer_want_are_seen() -> None:
+    created = {
+        "manager": FIELD_MANAGER,
+        "operation": "Update",
+        "fieldsV1": {"f:data": {"f:token": {}, "f:old": {}}},
+    }
+    live = {"data": {"token": "a", "old": "b"}, "metadata": {"managedFields": [created]}}
+    assert left_over({"data": {"token": "a"}}, live) == ["data.old"]
+    applied = {**created, "operation": "Apply", "fieldsV1": {"f:data": {"f:token": {}}}}
+    # Beside what we apply, an update of ours was only ever to put something right.
+    live["metadata"]["managedFields"].append(applied)
+    assert left_over({"data": {"token": "a"}}, live) == []
+    assert list(applied_fields(live)) == []
 
 
 @given(st.data())

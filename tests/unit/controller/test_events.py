@@ -65,6 +65,8 @@ def test_what_is_ours_may_be_touched() -> None:
     check_owner(DESIRED, live(labels=DESIRED["metadata"]["labels"]))
     entry = {"manager": FIELD_MANAGER, "operation": "Apply"}
     check_owner(DESIRED, live(managedFields=[entry]))
+    created = {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:type": {}}}
+    check_owner(DESIRED, live(managedFields=[created]))
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,11 @@ def test_what_is_ours_may_be_touched() -> None:
         {"labels": {"app": "theirs"}},
         {"ownerReferences": [SOMEBODY]},
         {"ownerReferences": [SOMEBODY], "labels": DESIRED["metadata"]["labels"]},
-        {"managedFields": [{"manager": FIELD_MANAGER, "operation": "Update"}]},
+        {
+            "managedFields": [
+                {"manager": FIELD_MANAGER, "operation": "Update", "fieldsV1": {"f:data": {}}}
+            ]
+        },
     ],
 )
 def test_what_is_somebody_elses_is_refused(meta: dict[str, Any]) -> None:
