@@ -17,6 +17,7 @@ May import: ``brinkbyte.client``, ``catalog``, ``license``, ``metering``, ``reso
   StatefulSet cannot change in place. ``finalize``: a Tenant goes.
 - ``asking``: calls of the billing API in flight; a reconcile waits a moment and goes on without.
   ``writing``: cameras being written while the billing API is asked about the next.
+  ``gathering``: how long the next pass over a crowd waits for those who are still coming.
 - ``air_gap``, ``bundle_results``: a site without a line: request, bundle, what it says of each.
 - ``enrollment``, ``inventory``, ``documents``, ``instance_poll``: the billing API and the instance.
 - ``lean``, ``lean_kopf``: libraries without what the operator never uses.

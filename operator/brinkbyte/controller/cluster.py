@@ -1,6 +1,7 @@
 """The only place that talks to Kubernetes.
 
-Writes are server-side applies, sent only where live differs from desired over the fields we own.
+Writes are server-side applies, sent only where live differs from desired over the fields we own;
+Secrets that come by the ten thousand are created.
 An object whose controller owner is another is never touched. PATCH is retried like everything
 else that may be repeated; writes share one semaphore so that a burst does not starve the API.
 """
