@@ -203,6 +203,7 @@ def burst(
                     if len(ready) == count:
                         over.set()
                         break
+            over.wait(0.2)
 
     reader = threading.Thread(target=follow, daemon=True)
     reader.start()

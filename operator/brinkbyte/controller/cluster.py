@@ -212,16 +212,8 @@ class Cluster:
 
         It costs no look first, and never takes over what came there a moment ago.
         """
-        meta = desired["metadata"]
         try:
-            return await self._request(
-                "CREATE",
-                desired["kind"],
-                KINDS[desired["kind"]].path(meta["namespace"]),
-                query=_WRITTEN,
-                body=desired,
-                content_type="application/json",
-            )
+            return await self._create(desired, repeat=True)
         except ClusterRefusedError as error:
             if error.details.get("kubernetesReason") != "AlreadyExists":
                 raise
@@ -356,15 +348,18 @@ class Cluster:
 
     async def create(self, body: Object) -> Object:
         """Create an object whose name the API makes (``generateName``) or that never repeats."""
-        meta = body["metadata"]
+        return await self._create(body, repeat=False)
+
+    async def _create(self, body: Object, *, repeat: bool) -> Object:
+        kind = body["kind"]
         return await self._request(
             "CREATE",
-            body["kind"],
-            KINDS[body["kind"]].path(meta["namespace"]),
+            kind,
+            KINDS[kind].path(body["metadata"]["namespace"]),
             query=_WRITTEN,
             body=body,
             content_type="application/json",
-            repeat=False,
+            repeat=repeat,
         )
 
     # ---- on the wire -------------------------------------------------------------------------

@@ -88,10 +88,19 @@ def test_a_burst_ends_with_its_last_ready_object() -> None:
     assert found.total >= found.creating > 0
 
 
+def test_a_watch_that_the_server_ends_is_followed_by_another(tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    found = burst(
+        get_=f"if mkdir {seen} 2>&-; then echo cam-00000 True; "
+        "else echo cam-00001 True; exec sleep 60; fi"
+    )
+    assert found.total >= found.creating > 0
+
+
 @pytest.mark.parametrize(
     ("scripts", "says"),
     [
-        ({"get_": "echo old True; echo cam-00000 True"}, "only 1 of 2 things are ready and the"),
+        ({"get_": "echo cam-00000 True; exec sleep 60"}, "only 1 of 2 things are ready after"),
         ({"get_": "exec sleep 60"}, "only 0 of 2 things are ready after"),
         ({"create_": "echo no room; exit 1"}, "no room"),
     ],
