@@ -184,3 +184,29 @@ async def test_newcomers_of_a_crowd_wait_for_each_other(
     world.camera(4)
     await members.reconcile(world.ctx, KEY)
     assert world.licensed == {f"cam-{number}" for number in range(1, 5)}
+
+
+async def test_a_secret_that_somebody_deletes_waits_for_no_crowd(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.camera(9)
+    await members.reconcile(world.ctx, KEY)
+    assert world.licensed == {"cam-9"}
+    monkeypatch.setattr(gathering, "_SECONDS", 100.0)
+    monkeypatch.setattr(gathering, "_QUIET_SECONDS", 1_000.0)
+    for number in range(1, 6):
+        world.camera(number)
+    await members.reconcile(world.ctx, KEY)
+    wait = await members.reconcile(world.ctx, KEY)
+    assert wait is not None
+    assert wait > 200
+    secret = world.cluster.objects.pop(("Secret", "acme", f"cam-9{CAMERA_LICENSE_SUFFIX}"))
+    world.ctx.roster.take("DELETED", secret, matters=True)
+    await members.reconcile(world.ctx, KEY)
+    # Before those that were there earlier; then the crowd waits again.
+    assert sorted(world.asked[-1][1]) == ["cam-3", "cam-9"]
+    wait = await members.reconcile(world.ctx, KEY)
+    assert wait is not None
+    assert wait > 200
+    await world.ctx.tenant("acme", "acme").writing.over()
+    assert "cam-9" in world.licensed
