@@ -16,6 +16,7 @@ from brinkbyte.billing.api_keys.schemas import ApiKeyCreate
 from brinkbyte.billing.auth import Scope, Secrets, scope_names
 from brinkbyte.billing.customers import repository as customers
 from brinkbyte.billing.customers import service as customer_service
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.customers.schemas import Customer, CustomerCreate
 from brinkbyte.billing.db import Connection, Database, Row
 from brinkbyte.billing.instances import repository as instances
@@ -77,7 +78,7 @@ class Admin:
     async def _require(self, connection: Connection, customer_id: str) -> Row:
         row = await customers.lock(connection, customer_id)
         if row is None:
-            raise customer_service.unknown_customer(customer_id)
+            raise unknown_customer(customer_id)
         return row
 
     async def create_customer(self, request: CustomerCreate) -> Customer:

@@ -21,7 +21,7 @@ from brinkbyte.billing.administration.schemas import (
 )
 from brinkbyte.billing.clones import repository as clones
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Database, Row
 from brinkbyte.billing.licenses import repository as license_rows
 from brinkbyte.billing.licenses import trials as trial_rows

@@ -11,7 +11,7 @@ from brinkbyte.billing.api_keys import repository
 from brinkbyte.billing.api_keys.schemas import ApiKey, ApiKeyCreate, ApiKeyMade
 from brinkbyte.billing.auth import Secrets
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.kit.problem import ProblemError
 from brinkbyte.kit.uuid7 import uuid7

@@ -9,6 +9,7 @@ from uuid import uuid4
 from brinkbyte.billing import audit
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import repository
+from brinkbyte.billing.customers.lookup import require, unknown_customer
 from brinkbyte.billing.customers.schemas import (
     CostItem,
     Customer,
@@ -33,16 +34,6 @@ from brinkbyte.license.claims import TokenKind
 from brinkbyte.license.wire import Held, Use
 
 
-def unknown_customer(customer_id: str) -> ProblemError:
-    """Return the refusal of an unknown customer."""
-    return ProblemError(
-        404,
-        f"there is no customer {customer_id}; create it with POST /api/customers or "
-        "`brinkbyte billing admin customer create`",
-        reason="UnknownCustomer",
-    )
-
-
 def _customer(row: Row) -> Customer:
     return Customer(
         customer_id=row["tenant_id"],
@@ -51,19 +42,6 @@ def _customer(row: Row) -> Customer:
         flags=row["flags"],
         created_at=int(row["created_at"].timestamp()),
     )
-
-
-async def require(context: Context, customer_id: str) -> Row:
-    """Return a customer.
-
-    Raises:
-        ProblemError: 404 ``UnknownCustomer``.
-    """
-    async with context.database.tenant(customer_id) as connection:
-        row = await repository.find(connection, customer_id)
-    if row is None:
-        raise unknown_customer(customer_id)
-    return row
 
 
 async def create_in(

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from brinkbyte.billing.auth import Scope, TenantCaller, tenant_caller
 from brinkbyte.billing.context import Context, get_context
-from brinkbyte.billing.customers import service as customers
+from brinkbyte.billing.customers import lookup as customers
 from brinkbyte.billing.invoices import service
 from brinkbyte.billing.invoices.closing import line_of, major
 from brinkbyte.billing.invoices.schemas import Invoice, InvoicePage, Upcoming

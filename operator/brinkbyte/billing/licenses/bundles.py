@@ -18,7 +18,7 @@ import jwt
 from brinkbyte.billing import audit
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.instances import repository as instances
 from brinkbyte.billing.licenses import bundle_rows, documents, issue

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query
 
 from brinkbyte.billing.auth import Scope, TenantCaller, tenant_caller, vendor_caller
 from brinkbyte.billing.context import Context, get_context
-from brinkbyte.billing.customers import service as customers
+from brinkbyte.billing.customers import lookup as customers
 from brinkbyte.billing.http import CustomerId, described_body, json_body
 from brinkbyte.billing.idempotency import OnceOnly
 from brinkbyte.billing.notifications import service

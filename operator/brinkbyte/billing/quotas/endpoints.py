@@ -17,7 +17,7 @@ from brinkbyte.billing.auth import (
     vendor_emitter,
 )
 from brinkbyte.billing.context import Context, get_context
-from brinkbyte.billing.customers import service as customers
+from brinkbyte.billing.customers import lookup as customers
 from brinkbyte.billing.http import described_body, json_body
 from brinkbyte.billing.idempotency import OnceOnly
 from brinkbyte.billing.quotas import costs, enforcement, repository

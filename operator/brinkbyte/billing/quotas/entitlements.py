@@ -7,7 +7,7 @@ from uuid import UUID
 
 from brinkbyte.billing.auth import VendorCaller
 from brinkbyte.billing.context import Context
-from brinkbyte.billing.customers import service as customers
+from brinkbyte.billing.customers import lookup as customers
 from brinkbyte.billing.db import Connection
 from brinkbyte.billing.quotas import enforcement
 from brinkbyte.billing.quotas.limits import Verdict

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 
 from brinkbyte.billing.auth import Scope, tenant_caller, vendor_emitter
 from brinkbyte.billing.context import Context, get_context
-from brinkbyte.billing.customers import service as customers
+from brinkbyte.billing.customers import lookup as customers
 from brinkbyte.billing.quotas import enforcement
 from brinkbyte.billing.quotas.answers import FORBIDDEN, UPGRADE_HEADER, limit_headers, refused
 from brinkbyte.billing.quotas.schemas import MAX_QUANTITY

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from brinkbyte.billing import audit
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.subscriptions import history, repository
 from brinkbyte.billing.subscriptions.standing import (

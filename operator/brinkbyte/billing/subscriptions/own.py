@@ -15,7 +15,7 @@ from brinkbyte.billing import audit
 from brinkbyte.billing.auth import TenantCaller
 from brinkbyte.billing.context import Context
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.invoices import closing
 from brinkbyte.billing.quotas import service as quotas

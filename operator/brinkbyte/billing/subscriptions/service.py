@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from brinkbyte.billing import audit
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.subscriptions import history, repository

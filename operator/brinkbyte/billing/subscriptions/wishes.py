@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.subscriptions import history, pricing, repository, service
 from brinkbyte.billing.subscriptions.history import Recorded

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from brinkbyte.billing.admin import ACTOR, Admin, with_admin
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Row
 from brinkbyte.billing.settings import AdminSettings
 from brinkbyte.billing.terminal import (

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from brinkbyte.billing import audit
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Database, Row
 from brinkbyte.billing.quotas import service as quotas
 from brinkbyte.billing.usage import quarantine_rows as rows_of

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from brinkbyte.billing.administration.endpoints import Across, CustomerId, Vendor
 from brinkbyte.billing.auth import Scope, TenantCaller, tenant_caller
 from brinkbyte.billing.context import Context, get_context
-from brinkbyte.billing.customers import service as customers
+from brinkbyte.billing.customers import lookup as customers
 from brinkbyte.billing.usage import quarantine, quarantine_rows
 from brinkbyte.billing.usage.aggregator import (
     LONGEST,

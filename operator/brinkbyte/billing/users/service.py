@@ -11,7 +11,7 @@ from brinkbyte.billing import audit
 from brinkbyte.billing.api_keys.service import require_customer
 from brinkbyte.billing.auth import Role, Secrets
 from brinkbyte.billing.customers import repository as customers
-from brinkbyte.billing.customers.service import unknown_customer
+from brinkbyte.billing.customers.lookup import unknown_customer
 from brinkbyte.billing.db import Connection, Row
 from brinkbyte.billing.users import links, repository
 from brinkbyte.billing.users.schemas import User, UserInvite, UserPatch
