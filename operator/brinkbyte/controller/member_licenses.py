@@ -154,8 +154,8 @@ def _plan(
     if not documents.key_set:
         missing = []
     else:
-        unwritten = memory.crew.missing - memory.writing.names
-        missing = [members[each] for each in unwritten if each in members]
+        missing = [members[each] for each in memory.crew.missing if each in members]
+        missing = [each for each in missing if not _is_being_written(each, memory)]
     ids = {each.camera_id for each in todo}
     ids |= {each.camera_id for each in missing} | run.crew.gone
     ids |= inventory.refused_and_due(known, monotonic=monotonic)
@@ -175,6 +175,15 @@ def _plan(
     if request is None:
         run.crew.gone.clear()  # nobody has heard of them
     return wanted, request
+
+
+def _is_being_written(member: Member, memory: TenantMemory) -> bool:
+    """Tell whether a license is here that is on its way into its Secret.
+
+    One that was held already, or was written by now, is not: if it is missing, its Secret has gone.
+    """
+    result = memory.inventory.camera_results.get(member.camera_id)
+    return member.name in memory.writing.names and result is not None and bool(result.token)
 
 
 def wanted_of(run: Pass) -> inventory.Wanted:

@@ -20,7 +20,7 @@ class Writing:
     """The batch that is under way, if one is.
 
     Attributes:
-        names: of its camera licenses. What they are to hold is here and not yet in their Secrets.
+        names: of its camera licenses. What was answered of them may not be in their Secrets yet.
     """
 
     names: frozenset[str] = frozenset()

@@ -210,3 +210,22 @@ async def test_a_secret_that_somebody_deletes_waits_for_no_crowd(
     assert wait > 200
     await world.ctx.tenant("acme", "acme").writing.over()
     assert "cam-9" in world.licensed
+
+
+async def test_a_secret_that_goes_while_its_batch_is_written_comes_back(world: World) -> None:
+    """What is being written is not asked about: but nothing was there to be written any more."""
+    world.camera(1)
+    await members.reconcile(world.ctx, KEY)
+    roster, where = world.ctx.roster, ("Secret", "acme", f"cam-1{CAMERA_LICENSE_SUFFIX}")
+    crew = roster.crew("acme", "acme")
+    roster.take("MODIFIED", world.cluster.put(world.cluster.objects[where]), matters=True)
+    for number in (2, 3, 4):
+        world.camera(number)
+    await members.reconcile(world.ctx, KEY)
+    memory = world.ctx.tenant("acme", "acme")
+    assert memory.writing.names == {"cam-1", "cam-2"}
+    roster.take("DELETED", world.cluster.objects.pop(where), matters=True)
+    while crew.news:
+        await members.reconcile(world.ctx, KEY)
+    await memory.writing.over()
+    assert world.licensed == {f"cam-{number}" for number in range(1, 5)}
