@@ -15,6 +15,7 @@ from .conftest import Site
 
 pytestmark = pytest.mark.cluster
 FINE = "DevelopmentTrustRoot"
+CAMERAS = ("entry", "exit", "ramp")
 
 
 def beat_of_a_copy(site: Site) -> HeartbeatAnswer:
@@ -37,7 +38,7 @@ def secrets(site: Site) -> dict[str, bytes]:
         name: site.cluster.secret(site.namespace, name + names.CAMERA_LICENSE_SUFFIX)[
             names.CAMERA_TOKEN_KEY
         ]
-        for name in ("entry", "exit", "ramp")
+        for name in CAMERAS
     }
 
 
@@ -53,10 +54,7 @@ def test_a_copy_in_another_cluster_is_shown_and_takes_nothing_away(site: Site) -
         shown = site.wait("tenant", "acme", "LicenseValid", "True", "CloneSuspected", seconds=60)
         assert "another-cluster" in shown
         assert site.cluster.ready("tenant", site.namespace, "acme")
-        assert all(
-            site.cluster.ready("cameralicense", site.namespace, name)
-            for name in ("entry", "exit", "ramp")
-        )
+        assert all(site.cluster.ready("cameralicense", site.namespace, name) for name in CAMERAS)
         assert secrets(site) == held
     finally:
         site.billing.admin("clones", "acknowledge", "--customer", CUSTOMER, "--note", "a drill")

@@ -210,7 +210,9 @@ class Cluster:
     async def apply_new(self, desired: Object) -> Object:
         """Create an object that is not there by all we know; :meth:`apply` if it is.
 
-        It costs no look first, and never takes over what came there a moment ago.
+        It costs no look first, and never takes over what came there a moment ago. Only for kinds of
+        which the API fills in nothing that is not desired: who creates owns that, too, and it would
+        be put right for ever.
         """
         try:
             return await self._create(desired, repeat=True)

@@ -31,9 +31,9 @@ class Gathering:
     _heard: int = 0
     _heard_at: float = 0.0
 
-    def begin(self, crew: Crew, *, begun: float) -> None:
-        """Note that a pass, begun at a monotonic time, has left news for the next one."""
-        self.until = begun + len(crew.members) * _SECONDS
+    def begin(self, cameras: int, *, begun: float) -> None:
+        """Note that a pass over a Tenant of so many, begun at a monotonic time, has left news."""
+        self.until = begun + cameras * _SECONDS
 
     def seconds(self, crew: Crew, now: float) -> float:
         """Return how long the next pass is to wait; whose Secret was tampered with does not."""

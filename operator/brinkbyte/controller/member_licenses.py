@@ -154,8 +154,11 @@ def _plan(
     if not documents.key_set:
         missing = []
     else:
-        missing = [members[each] for each in memory.crew.missing if each in members]
-        missing = [each for each in missing if not _is_being_written(each, memory)]
+        missing = [
+            each
+            for each in map(members.get, memory.crew.missing)
+            if each is not None and not _is_being_written(each, memory)
+        ]
     ids = {each.camera_id for each in todo}
     ids |= {each.camera_id for each in missing} | run.crew.gone
     ids |= inventory.refused_and_due(known, monotonic=monotonic)

@@ -85,7 +85,7 @@ async def reconcile(ctx: Context, key: Key) -> float | None:
         _look_again(run, memory, todo)
         raise
     if run.crew.news:
-        memory.crew.gathering.begin(run.crew, begun=begun)
+        memory.crew.gathering.begin(len(run.crew.members), begun=begun)
         ctx.add(key, _gathering(ctx, key))
     errors = [*([failed] if failed is not None else []), *run.errors]
     for error in errors:

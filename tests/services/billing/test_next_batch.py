@@ -164,19 +164,28 @@ async def test_the_complete_set_is_told_when_all_is_written(world: World) -> Non
     assert world.licensed == {"cam-1", "cam-2", "cam-3"}
 
 
+def gather_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "_SECONDS", 100.0)
+    monkeypatch.setattr(gathering, "_QUIET_SECONDS", 1_000.0)
+
+
+async def waits(world: World) -> float:
+    """Return in how many seconds a pass wants to come back."""
+    wait = await members.reconcile(world.ctx, KEY)
+    assert wait is not None
+    return wait
+
+
 async def test_newcomers_of_a_crowd_wait_for_each_other(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each one's event calls for a pass; the billing API decides all seats at each."""
-    monkeypatch.setattr(gathering, "_SECONDS", 100.0)
-    monkeypatch.setattr(gathering, "_QUIET_SECONDS", 1_000.0)
+    gather_for_long(monkeypatch)
     for number in range(1, 4):
         world.camera(number)
     await members.reconcile(world.ctx, KEY)
     asked = len(world.asked)
-    wait = await members.reconcile(world.ctx, KEY)
-    assert wait is not None
-    assert 200 < wait <= 300
+    assert 200 < await waits(world) <= 300
     assert len(world.asked) == asked
     world.ctx.tenant("acme", "acme").crew.gathering.until = 0.0
     await members.reconcile(world.ctx, KEY)
@@ -192,22 +201,17 @@ async def test_a_secret_that_somebody_deletes_waits_for_no_crowd(
     world.camera(9)
     await members.reconcile(world.ctx, KEY)
     assert world.licensed == {"cam-9"}
-    monkeypatch.setattr(gathering, "_SECONDS", 100.0)
-    monkeypatch.setattr(gathering, "_QUIET_SECONDS", 1_000.0)
+    gather_for_long(monkeypatch)
     for number in range(1, 6):
         world.camera(number)
     await members.reconcile(world.ctx, KEY)
-    wait = await members.reconcile(world.ctx, KEY)
-    assert wait is not None
-    assert wait > 200
+    assert await waits(world) > 200
     secret = world.cluster.objects.pop(("Secret", "acme", f"cam-9{CAMERA_LICENSE_SUFFIX}"))
     world.ctx.roster.take("DELETED", secret, matters=True)
     await members.reconcile(world.ctx, KEY)
     # Before those that were there earlier; then the crowd waits again.
     assert sorted(world.asked[-1][1]) == ["cam-3", "cam-9"]
-    wait = await members.reconcile(world.ctx, KEY)
-    assert wait is not None
-    assert wait > 200
+    assert await waits(world) > 200
     await world.ctx.tenant("acme", "acme").writing.over()
     assert "cam-9" in world.licensed
 
